@@ -1,0 +1,1 @@
+"""Gymnasium environments of rewardkit; none is in this release."""

@@ -1,0 +1,72 @@
+"""The built-in rewards as data: what `rewardkit rewards` lists. Nothing here imports a reward."""
+
+from __future__ import annotations
+
+from rewardkit.hookspecs import hookimpl
+from rewardkit.registry import Need, RewardSpec
+
+_REFERENCES: frozenset[Need] = frozenset({"references"})
+
+
+@hookimpl
+def rewardkit_rewards() -> list[RewardSpec]:
+    """Return the built-in rewards."""
+    return [
+        RewardSpec(
+            name="math",
+            factory="rewardkit_plugins.math.reward:MathReward",
+            extra="math",
+            summary="1 if the final answer is mathematically equal to a reference",
+            needs=_REFERENCES,
+        ),
+        RewardSpec(
+            name="exact_match",
+            factory="rewardkit_plugins.rules.exact_match:ExactMatch",
+            summary="1 if the answer equals a reference, after normalisation if asked",
+            needs=_REFERENCES,
+        ),
+        RewardSpec(
+            name="regex",
+            factory="rewardkit_plugins.rules.regex:Regex",
+            summary="1 if the completion matches a pattern",
+        ),
+        RewardSpec(
+            name="format",
+            factory="rewardkit_plugins.rules.format:Format",
+            summary="1 if think/answer tags or JSON are exactly as asked",
+        ),
+        RewardSpec(
+            name="length",
+            factory="rewardkit_plugins.rules.length:Length",
+            summary="Length shaping: target band, soft overlong penalty, cosine",
+        ),
+        RewardSpec(
+            name="repetition",
+            factory="rewardkit_plugins.rules.repetition:Repetition",
+            summary="Penalty for repeated n-grams",
+        ),
+        RewardSpec(
+            name="bleu",
+            factory="rewardkit_plugins.text.bleu:Bleu",
+            extra="text",
+            summary="BLEU against the references, in [0, 1]; BLEUBERI's exact rule by default",
+            needs=_REFERENCES,
+            batch_size=64,
+        ),
+        RewardSpec(
+            name="rouge",
+            factory="rewardkit_plugins.text.rouge:Rouge",
+            extra="text",
+            summary="ROUGE F1 against the references, in [0, 1]",
+            needs=_REFERENCES,
+            batch_size=64,
+        ),
+        RewardSpec(
+            name="chrf",
+            factory="rewardkit_plugins.text.chrf:Chrf",
+            extra="text",
+            summary="chrF against the references, in [0, 1]",
+            needs=_REFERENCES,
+            batch_size=64,
+        ),
+    ]

@@ -1,0 +1,228 @@
+"""Names to specs, and specs to objects. Specs are data; nothing heavy is imported until `RewardSpec.build`.
+
+Who fills the registry is `plugins`; which hooks exist is `hookspecs`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from rewardkit.errors import ConfigError, DuplicateNameError, MissingExtraError, PluginError, UnknownNameError
+from rewardkit.signature import Signature, option_text
+
+Need = Literal["gpu", "network", "sandbox", "references", "steps", "group"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSpec:
+    """A reward as data: enough to list it, to place it and to build it in any process.
+
+    `factory` is `"package.module:attribute"` (or `"path/to/file.py:attribute"`): a class, a function that returns a
+    reward, or a function lifted by `@reward`. `needs` says what the reward cannot do without; `"group"` marks a
+    GroupReward. `batch_size` is how many trajectories a worker hands to one `score_batch` call (1 for a rule; a model
+    wants many); a time limit then holds for that call. `version` and `owner` are filled in by the plugin loader.
+    """
+
+    name: str
+    factory: str
+    extra: str | None = None
+    summary: str = ""
+    needs: frozenset[Need] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+    version: str = ""
+    owner: str = ""
+
+    def build(self, **options: Any) -> Any:
+        """Return the reward, not yet set up; raises MissingExtraError, ConfigError or PluginError."""
+        target = self.load()
+        merged = {**self.defaults, **options}
+        self._check_options(target, merged)
+        make: Callable[..., Any] = getattr(target, "with_options", target)
+        return make(**merged)
+
+    def load(self) -> Any:
+        """Return what `factory` names."""
+        module_name, _, attribute = self.factory.rpartition(":")
+        try:
+            module = _load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise self._import_error(error, module_name) from error
+        try:
+            return getattr(module, attribute)
+        except AttributeError:
+            hint = did_you_mean(attribute, [n for n in vars(module) if not n.startswith("_")])
+            message = f"reward {self.name!r}: {module_name} has no {attribute!r}{hint}"
+            raise PluginError(message) from None
+
+    def signature(self, reward: Any, options: Mapping[str, Any]) -> str:
+        """Return the signature of `reward`, built from this spec with `options`."""
+        fields_of = getattr(reward, "signature_fields", None)
+        if fields_of is not None:
+            fields = {str(k): option_text(v) for k, v in fields_of().items()}
+        else:
+            fields = {k: option_text(v) for k, v in self.effective_options(options).items()}
+        return str(Signature(self.name, {**fields, "v": self.version or "0"}))
+
+    def effective_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every option of the factory with the value it takes: the factory's default, the spec's, the given."""
+        parameters = option_parameters(self.load())
+        declared = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+        return dict(sorted({**declared, **self.defaults, **options}.items()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {**asdict(self), "needs": sorted(self.needs), "defaults": dict(self.defaults)}
+
+    def _check_options(self, target: Any, options: Mapping[str, Any]) -> None:
+        parameters = option_parameters(target)
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            return
+        known = [p.name for p in parameters]
+        for name in options:
+            if name not in known:
+                listed = ", ".join(known) or "none"
+                hint = did_you_mean(name, known)
+                raise ConfigError(f"reward {self.name!r} has no option {name!r}{hint} (its options: {listed})")
+        missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
+        if missing:
+            raise ConfigError(f"reward {self.name!r} needs the option {missing[0]!r}: {self.name}:{missing[0]}=...")
+
+    def _import_error(self, error: ModuleNotFoundError, module_name: str) -> Exception:
+        missing = error.name or module_name
+        if self.extra:
+            cure = f"pip install '{self.owner or 'agentic-rewardkit'}[{self.extra}]'"
+            return MissingExtraError(f"reward {self.name!r} needs {missing!r}: {cure}")
+        return PluginError(f"reward {self.name!r}: cannot import {module_name!r}: no module named {missing!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSpec:
+    """A Gymnasium environment as data: `id` as `namespace/Name-v0`, `entry_point` as `"package.module:Class"`."""
+
+    name: str
+    entry_point: str
+    extra: str | None = None
+    summary: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """A sandbox as data."""
+
+    name: str
+    factory: str
+    extra: str | None = None
+    summary: str = ""
+    version: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool as data; the factory returns a LangChain BaseTool."""
+
+    name: str
+    factory: str
+    extra: str | None = None
+    summary: str = ""
+    version: str = ""
+    owner: str = ""
+
+
+class Named(Protocol):
+    """Anything that a registry can hold."""
+
+    @property
+    def name(self) -> str:
+        """The name it is found by."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """The distribution or plugin that provides it."""
+        ...
+
+
+S = TypeVar("S", bound=Named)
+
+
+class Registry(Generic[S]):
+    """A mapping from names to specs of one kind that refuses duplicates and answers typos."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._specs: dict[str, S] = {}
+
+    def add(self, spec: S) -> None:
+        """Register `spec`; a name that is taken raises DuplicateNameError and names both owners."""
+        if (taken := self._specs.get(spec.name)) is not None:
+            raise DuplicateNameError(
+                f"{self.kind} {spec.name!r} is registered by both {taken.owner!r} and {spec.owner!r}: "
+                "uninstall one of them, or disable it with REWARDKIT_DISABLE_PLUGINS"
+            )
+        self._specs[spec.name] = spec
+
+    def get(self, name: str) -> S:
+        """Return the spec called `name`, or raise UnknownNameError with the nearest names."""
+        try:
+            return self._specs[name]
+        except KeyError:
+            hint = did_you_mean(name, list(self._specs))
+            listed = "" if hint else f" (there are: {', '.join(sorted(self._specs)) or 'none'})"
+            raise UnknownNameError(f"no {self.kind} is called {name!r}{hint}{listed}") from None
+
+    def __iter__(self) -> Iterator[S]:
+        return iter(sorted(self._specs.values(), key=lambda spec: spec.name))
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest known word, or ""."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def option_parameters(target: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a factory that are options; of a function under `@reward`, the keyword-only ones."""
+    options_of = getattr(target, "option_parameters", None)
+    if options_of is not None:
+        return list(options_of())
+    return list(inspect.signature(target).parameters.values())
+
+
+def _load_file(path: str) -> ModuleType:
+    """Import a Python file under a name made from its absolute path, once per process."""
+    file = Path(path).resolve()
+    name = f"rewardkit_file_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise ConfigError(f"there is no file {path!r} to load a reward from")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

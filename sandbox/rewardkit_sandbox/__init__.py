@@ -1,0 +1,1 @@
+"""Code execution for rewardkit; no backend is in this release."""
