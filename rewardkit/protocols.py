@@ -1,9 +1,9 @@
 """The contracts that third parties implement. This page is the source of truth for them; nothing is computed here.
 
-A reward's life: it is built from its options (cheaply: no model, no file, no network), `setup` runs once in the
-process that scores, then `score_batch` or `score_group` any number of times, then `close`. A reward that cannot judge a
-trajectory abstains (`Score(value=None)`); one that breaks raises (best: `errors.RewardError`), and the scorer turns that
-into a `Failure` of the trajectories concerned. There is no base class: any object with these methods is a reward.
+A reward is built from its options (cheaply: no model, no file, no network), `setup` runs once in the process that
+scores, then `score_batch` or `score_group` any number of times, then `close`. A reward that cannot judge a trajectory
+abstains (`Score(value=None)`); one that breaks raises (best: `errors.RewardError`), and the scorer turns that into a
+`Failure` of the trajectories concerned. There is no base class: any object with these methods is a reward.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""Run rewards in this process, at once. No time limit is enforced and a crash is a crash: see `process` for those."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from rewardkit.judging import failure_of, judge
+from rewardkit.registry import RewardSpec
+from rewardkit.types import Outcome, Trajectory
+
+
+class SerialExecutor:
+    """Scores in the calling thread; each reward is built and set up once, and every call with it is serialised."""
+
+    def __init__(self) -> None:
+        self._rewards: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def adopt(self, spec: RewardSpec, options: Mapping[str, Any], reward: Any) -> None:
+        """Use `reward`, a live object, for this spec and these options instead of building one."""
+        reward.setup()
+        self._rewards[_key(spec, options)] = reward
+
+    def submit(
+        self, spec: RewardSpec, options: Mapping[str, Any], batch: Sequence[Trajectory], *, timeout: float | None
+    ) -> Future[list[Outcome]]:
+        """Score `batch` now and return a future that is done; `timeout` is not enforced."""
+        del timeout
+        future: Future[list[Outcome]] = Future()
+        with self._lock:
+            try:
+                reward = self._reward(spec, options)
+            except Exception as error:  # noqa: BLE001  setup runs the plugin's code: the same isolation as `judge`
+                future.set_result([failure_of(spec.name, error)] * len(batch))
+            else:
+                future.set_result(judge(spec, reward, batch))
+        return future
+
+    def close(self) -> None:
+        """Close all rewards."""
+        with self._lock:
+            while self._rewards:
+                self._rewards.popitem()[1].close()
+
+    def _reward(self, spec: RewardSpec, options: Mapping[str, Any]) -> Any:
+        key = _key(spec, options)
+        if key not in self._rewards:
+            reward = spec.build(**options)
+            reward.setup()
+            self._rewards[key] = reward
+        return self._rewards[key]
+
+
+def _key(spec: RewardSpec, options: Mapping[str, Any]) -> str:
+    return json.dumps([spec.name, spec.factory, options], sort_keys=True, default=repr)
