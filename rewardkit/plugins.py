@@ -72,20 +72,20 @@ class Plugins:
 
     def add(self, plugin: Any, *, name: str, distribution: str = "", version: str = "") -> None:
         """Register a plugin module or object; raises PluginError when it breaks the hook contract."""
+        specs = [
+            (attribute, replace(spec, owner=distribution or name, version=spec.version or version))
+            for hook, attribute, kind in _KINDS
+            for spec in _specs_of(plugin, name=name, hook=hook, kind=kind)
+        ]
         try:
             self._pm.register(plugin, name=name)
             self._pm.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
-            if self._pm.has_plugin(name):
+            if self._pm.get_plugin(name) is plugin:
                 self._pm.unregister(name=name)
             raise PluginError(f"plugin {name!r}: {error}") from error
-        for hook, attribute, kind in _KINDS:
-            implementation = getattr(plugin, hook, None)
-            if implementation is None:
-                continue
-            for spec in _specs_of(implementation, plugin=name, hook=hook, kind=kind):
-                owned = replace(spec, owner=distribution or name, version=spec.version or version)
-                getattr(self, attribute).add(owned)
+        for attribute, spec in specs:
+            getattr(self, attribute).add(spec)
 
     def scored(self, trajectory: Trajectory, result: RewardResult) -> None:
         """Tell all observers of one scored trajectory."""
@@ -124,9 +124,11 @@ def _new_pm() -> pluggy.PluginManager:
     return pm
 
 
-def _specs_of(implementation: Any, *, plugin: str, hook: str, kind: type[Any]) -> list[Any]:
-    specs = list(implementation())
+def _specs_of(plugin: Any, *, name: str, hook: str, kind: type[Any]) -> list[Any]:
+    """Return what a plugin registers through one hook, checked; a plugin need not implement it."""
+    implementation = getattr(plugin, hook, None)
+    specs = [] if implementation is None else list(implementation())
     for spec in specs:
         if not isinstance(spec, kind):
-            raise PluginError(f"plugin {plugin!r}: {hook} must return {kind.__name__}s, not {type(spec).__name__}")
+            raise PluginError(f"plugin {name!r}: {hook} must return {kind.__name__}s, not {type(spec).__name__}")
     return specs

@@ -46,6 +46,8 @@ class RewardSpec:
     def build(self, **options: Any) -> Any:
         """Return the reward, not yet set up; raises MissingExtraError, ConfigError or PluginError."""
         target = self.load()
+        if not callable(target):
+            raise PluginError(f"reward {self.name!r}: {self.factory} is not callable, but {type(target).__name__}")
         merged = {**self.defaults, **options}
         self._check_options(target, merged)
         make: Callable[..., Any] = getattr(target, "with_options", target)
@@ -76,7 +78,7 @@ class RewardSpec:
 
     def effective_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return every option of the factory with the value it takes: the factory's default, the spec's, the given."""
-        parameters = option_parameters(self.load())
+        parameters = option_parameters(self.load()) if self.factory else []
         declared = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
         return dict(sorted({**declared, **self.defaults, **options}.items()))
 

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,20 +74,25 @@ class Scorer:
     async def score_batch_async(self, batch: Sequence[Trajectory]) -> list[RewardResult]:
         """Score a batch without blocking the event loop."""
         pending = await asyncio.to_thread(self.submit, batch)
-        await asyncio.gather(*(asyncio.wrap_future(f) for _, futures in pending.parts for f in futures))
+        await asyncio.gather(*(asyncio.wrap_future(f) for _, calls in pending.columns for _, f in calls))
         return pending.results()
 
-    def submit(self, batch: Sequence[Trajectory]) -> PendingBatch:
-        """Hand a batch to the executor; its `results()` waits for the scores."""
-        parts = []
-        for term in self.terms:
-            indices = _groups_of(batch) if "group" in term.spec.needs else [range(len(batch))]
-            futures = [
-                self.executor.submit(term.spec, term.options, [batch[i] for i in some], timeout=self.timeout)
-                for some in indices
-            ]
-            parts.append((indices, futures))
-        return PendingBatch(scorer=self, batch=batch, parts=parts)
+    def submit(
+        self, batch: Sequence[Trajectory], *, known: Sequence[Mapping[int, Outcome]] | None = None
+    ) -> PendingBatch:
+        """Hand a batch to the executor; its `results()` waits for the scores.
+
+        `known` may hold, for each term, outcomes by index into the batch that need not be computed again.
+        """
+        pending = PendingBatch(self, batch)
+        for term, have in zip(self.terms, known or [{}] * len(self.terms), strict=True):
+            calls = []
+            for indices in _calls_of(term, batch, have):
+                some = batch if len(indices) == len(batch) else [batch[i] for i in indices]
+                future = self.executor.submit(term.spec, term.options, some, timeout=self.timeout)
+                calls.append((indices, future))
+            pending.columns.append((have, calls))
+        return pending
 
     def combine(self, outcomes: Sequence[Outcome]) -> RewardResult:
         """Return the result for one trajectory from the outcomes of the terms, in their order."""
@@ -144,38 +149,44 @@ class Scorer:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingBatch:
-    """A batch that is being scored: for each term the indices of its calls into the batch, and their futures."""
+    """A batch that is being scored: for each term the outcomes known before, and the calls that are under way."""
 
-    scorer: Scorer
-    batch: Sequence[Trajectory]
-    parts: Sequence[tuple[Sequence[Sequence[int]], Sequence[Future[list[Outcome]]]]]
+    def __init__(self, scorer: Scorer, batch: Sequence[Trajectory]) -> None:
+        self.batch = batch
+        self.columns: list[tuple[Mapping[int, Outcome], list[tuple[Sequence[int], Future[list[Outcome]]]]]] = []
+        self._scorer = scorer
 
     def outcomes(self) -> list[list[Outcome]]:
         """Wait, and return the outcomes of each term, in the order of the batch."""
+        size = len(self.batch)
         columns = []
-        for indices, futures in self.parts:
-            at = {
-                i: outcome
-                for some, f in zip(indices, futures, strict=True)
-                for i, outcome in zip(some, f.result(), strict=True)
-            }
-            columns.append([at[i] for i in range(len(self.batch))])
+        for known, calls in self.columns:
+            if len(calls) == 1 and len(calls[0][0]) == size:
+                columns.append(calls[0][1].result())
+                continue
+            at = dict(known)
+            for indices, future in calls:
+                at.update(zip(indices, future.result(), strict=True))
+            columns.append([at[i] for i in range(size)])
         return columns
 
     def results(self) -> list[RewardResult]:
         """Wait, and return one result for each trajectory, in order."""
-        results = [self.scorer.combine(outcomes) for outcomes in zip(*self.outcomes(), strict=True)]
-        if self.scorer.plugins.has_observers:
+        results = [self._scorer.combine(outcomes) for outcomes in zip(*self.outcomes(), strict=True)]
+        plugins = self._scorer.plugins
+        if plugins.has_observers:
             for trajectory, scored in zip(self.batch, results, strict=True):
-                self.scorer.plugins.scored(trajectory, scored)
+                plugins.scored(trajectory, scored)
         return results
 
 
-def _groups_of(batch: Sequence[Trajectory]) -> list[list[int]]:
-    """Return the indices of each group's members, groups in order of their first member."""
-    groups: dict[str, list[int]] = {}
-    for index, trajectory in enumerate(batch):
-        groups.setdefault(trajectory.group, []).append(index)
-    return list(groups.values())
+def _calls_of(term: Term, batch: Sequence[Trajectory], known: Mapping[int, Outcome]) -> list[Sequence[int]]:
+    """Return the indices that each call of the term's reward must score: whole groups, or all that is not known."""
+    if "group" in term.spec.needs:
+        groups: dict[str, list[int]] = {}
+        for index, trajectory in enumerate(batch):
+            groups.setdefault(trajectory.group, []).append(index)
+        return [indices for indices in groups.values() if not all(i in known for i in indices)]
+    missing = [i for i in range(len(batch)) if i not in known] if known else range(len(batch))
+    return [missing] if missing else []

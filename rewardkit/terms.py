@@ -179,7 +179,7 @@ def _read_value(text: str) -> tuple[Any, str]:
     except json.JSONDecodeError:
         end = -1
     else:
-        if not text[end:].lstrip() or text[end:].lstrip().startswith(","):
+        if isinstance(value, (str, list, dict)) or not text[end:].lstrip() or text[end:].lstrip().startswith(","):
             return value, text[end:]
     plain, comma, rest = text.partition(",")
     return plain.strip(), comma + rest

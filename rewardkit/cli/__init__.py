@@ -1,0 +1,66 @@
+"""The command `rewardkit`: each subcommand is a module of this package and is imported when it is called.
+
+Exit codes: 0 all is well, 1 some trajectories or checks failed, 2 the call or the configuration cannot be right.
+Errors are one sentence on standard error; `--traceback` anywhere on the command line shows where they come from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from rewardkit.errors import RewardkitError
+
+_COMMANDS = {
+    "check": "check:check",
+    "doctor": "doctor:doctor",
+    "envs": "listing:envs",
+    "plugins": "listing:plugins",
+    "rewards": "listing:rewards",
+    "sandboxes": "listing:sandboxes",
+    "score": "score:score",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a subcommand's module only when that subcommand is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"rewardkit.cli.{module}"), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from rewardkit.registry import did_you_mean
+
+            raise click.UsageError(error.message.rstrip(".") + did_you_mean(args[0], list(_COMMANDS)), ctx) from None
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="agentic-rewardkit", prog_name="rewardkit")
+def cli() -> None:
+    """One reward, used everywhere: score agents' trajectories with reward plugins."""
+
+
+def main(prog_name: str = "rewardkit") -> None:
+    """Run the command line and exit."""
+    arguments = [a for a in sys.argv[1:] if a != "--traceback"]
+    try:
+        cli.main(args=arguments, prog_name=prog_name)
+    except RewardkitError as error:
+        if len(arguments) < len(sys.argv) - 1:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,109 @@
+"""`rewardkit rewards | plugins | envs | sandboxes`: what is installed, from where, what it needs, what is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rewardkit.plugins import Plugins
+from rewardkit.registry import Registry, RewardSpec, option_parameters
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@_json_option
+def rewards(name: str | None, as_json: bool) -> None:
+    """List the rewards, or show one with its options."""
+    loaded = Plugins.load()
+    if name is not None:
+        _show_reward(loaded.rewards.get(name), as_json=as_json)
+        return
+    if as_json:
+        _print_json([spec.to_json() for spec in loaded.rewards])
+        return
+    rows = [
+        (spec.name, spec.summary, ", ".join(sorted(spec.needs)) or "-", spec.extra or "-", spec.owner)
+        for spec in loaded.rewards
+    ]
+    _print_table(("reward", "what it rewards", "needs", "extra", "from"), rows)
+    _print_problems(loaded)
+
+
+@click.command()
+@_json_option
+def plugins(as_json: bool) -> None:
+    """List the plugins that were found, and what is wrong with those that do not load."""
+    found = Plugins.load().found
+    if as_json:
+        _print_json([{key: getattr(p, key) for key in p.__slots__} for p in found])
+        return
+    rows = [
+        (p.name, f"{p.distribution} {p.version}", p.module, p.problem or ", ".join(p.hooks) or "no hooks")
+        for p in found
+    ]
+    _print_table(("plugin", "from", "module", "hooks or problem"), rows)
+
+
+@click.command()
+@_json_option
+def envs(as_json: bool) -> None:
+    """List the Gymnasium environments."""
+    _list_specs(Plugins.load().envs, as_json=as_json)
+
+
+@click.command()
+@_json_option
+def sandboxes(as_json: bool) -> None:
+    """List the sandboxes."""
+    _list_specs(Plugins.load().sandboxes, as_json=as_json)
+
+
+def _show_reward(spec: RewardSpec, *, as_json: bool) -> None:
+    options = {p.name: "(required)" if p.default is p.empty else p.default for p in option_parameters(spec.load())}
+    options |= dict(spec.defaults)
+    if as_json:
+        _print_json({**spec.to_json(), "options": options})
+        return
+    click.echo(f"{spec.name}: {spec.summary}")
+    click.echo(f"needs {', '.join(sorted(spec.needs)) or 'nothing'}; from {spec.owner} {spec.version}; {spec.factory}")
+    if spec.extra:
+        click.echo(f"extra: pip install '{spec.owner}[{spec.extra}]'")
+    for option, default in options.items():
+        click.echo(f"  {option} = {default if default == '(required)' else json.dumps(default, default=str)}")
+
+
+def _list_specs(registry: Registry[Any], *, as_json: bool) -> None:
+    specs = list(registry)
+    if as_json:
+        _print_json([{key: getattr(spec, key) for key in spec.__slots__} for spec in specs])
+    elif not specs:
+        click.echo(f"no {registry.kind} is installed")
+    else:
+        _print_table((registry.kind, "summary", "from"), [(s.name, s.summary, s.owner) for s in specs])
+
+
+def _print_problems(loaded: Plugins) -> None:
+    for plugin in loaded.found:
+        if plugin.problem:
+            click.echo(f"plugin {plugin.name!r} of {plugin.distribution!r} is not in use: {plugin.problem}", err=True)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
