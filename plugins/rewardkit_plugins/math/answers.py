@@ -1,0 +1,186 @@
+"""Compares an answer with a reference: plain numbers at once, everything else through the syntax tree.
+
+The answer is a text somebody wrote, perhaps to break the grader: nothing here evaluates it with Python, and what is
+beyond the limits is a wrong answer with an explanation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+from rewardkit_plugins.math.equivalence import equal, words
+from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, positive_point, symbols
+from rewardkit_plugins.math.extract import extract_reference
+from rewardkit_plugins.math.syntax import MAX_LENGTH, Node, UnreadableError, parse
+
+
+
+class Verdict(NamedTuple):
+    """Whether an answer is right, and why it is not."""
+
+    right: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The answer that a reference holds, read once."""
+
+    text: str
+
+    @classmethod
+    def read(cls, reference: str) -> Expected | None:
+        """Return the answer in `reference`, or None if it holds none."""
+        answer = extract_reference(reference)
+        return None if answer is None else cls(answer)
+
+    @cached_property
+    def number(self) -> int | Fraction | None:
+        """The value, if the answer is a plain number."""
+        return plain_number(self.text)
+
+    @cached_property
+    def node(self) -> Node | None:
+        """The tree, or None if the answer can only be compared as text."""
+        return _parsed(self.text)
+
+    @cached_property
+    def time(self) -> str | None:
+        """The time of day, if the answer is one."""
+        return _time(self.text)
+
+
+def compare(expected: Expected, answer: str, *, tolerance: float = 0.0, percent_is_unit: bool = False) -> Verdict:
+    """Judge `answer` against what is expected.
+
+    `tolerance` is relative and holds for numbers only. With `percent_is_unit` 10 and 10% pass for each other.
+    """
+    if answer == expected.text:
+        return Verdict(True)
+    number = plain_number(answer)
+    if number is not None and expected.number is not None and not tolerance:
+        if number == expected.number:
+            return Verdict(True)
+        if not _may_be_rounded(answer, expected.text):
+            return Verdict(False)
+    try:
+        verdict = _compare_trees(expected, answer, tolerance)
+    except UndecidedError as limit:
+        verdict = Verdict(False, f"cannot be decided: {limit}")
+    if verdict.right or not percent_is_unit or not _PERCENT.search(answer + expected.text):
+        return verdict
+    bare = Expected(_without_percent(expected.text))
+    return compare(bare, _without_percent(answer), tolerance=tolerance)
+
+
+def plain_number(text: str) -> int | Fraction | None:
+    """Return the value of an integer, a decimal or a fraction of integers, or None for anything else.
+
+    Knows thousands separators, currency signs and `$...$`; percentages and units are left to the parser.
+    """
+    if len(text) > 300:
+        return None
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        return None
+    sign, digits, decimals, top, bottom = match.groups()
+    if top is not None:
+        if not int(bottom):
+            return None
+        fraction = Fraction(int(top), int(bottom))
+        return -fraction if sign else fraction
+    whole = digits if digits.isdigit() else re.sub(r"\D", "", digits)
+    if not decimals or not decimals.strip("0"):
+        return -int(whole or "0") if sign else int(whole or "0")
+    return Fraction(f"{sign}{whole or '0'}.{decimals}")
+
+
+_PLAIN = re.compile(
+    r"\$?(?:\\\$\s?)?(-?)\$?(?:([0-9]+|[1-9][0-9]{0,2}(?:(?:,|\{,\}|,\\!)[0-9]{3})+|(?=\.[0-9]))(?:\.([0-9]*))?"
+    r"|(?:\\[dt]?frac\{)?([0-9]+)(?:\}\{|/)([0-9]+)\}?)\$?"
+)
+_DECIMAL_COMMA = re.compile(r"-?(?:\d+,\d{2}|\d{4,},\d+|0,\d+|\d+,\d{1,2}|\d+,\d{4,})")
+_TIME = re.compile(r"(\d{1,2})(?::(\d\d))?([ap]m)")
+_PERCENT = re.compile(r"\\?%|\b(?:percent|pct)\b")
+_STYLE = re.compile(r"\\(?:text|mbox|mathrm)|[\s{}$~.\\]")
+_OPTION = re.compile(r"\(?([A-J])(?:\)|[.:])\s*\S")
+
+
+def _may_be_rounded(a: str, b: str) -> bool:
+    """Tell whether one is a decimal and the other a fraction, so that rounding matters."""
+    return ("." in a) != ("." in b) and ("frac" in a + b or "/" in a + b)
+
+
+def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict:
+    if len(answer) > MAX_LENGTH:
+        return Verdict(False, f"the answer is longer than {MAX_LENGTH} characters")
+    if expected.time is not None or (time := _time(answer)) is not None:
+        return Verdict(_same_time(expected.text, answer))
+    node = _parsed(answer)
+    if node is None or expected.node is None:
+        same = words(expected.text) == words(answer) != ""
+        return Verdict(same or _is_option(expected.text, answer), "" if node else "the answer cannot be read as mathematics")
+    if node.kind == "text" or expected.node.kind == "text":
+        if words(expected.text) == words(answer) != "":
+            return Verdict(True)
+    if equal(expected.node, node) or _is_option(expected.text, answer):
+        return Verdict(True)
+    if _DECIMAL_COMMA.fullmatch(answer) and (expected.node.kind in ("num", "neg") and "." in expected.text):
+        return compare(expected, answer.replace(",", "."), tolerance=tolerance)
+    if _DECIMAL_COMMA.fullmatch(expected.text) and len(expected.text.split(",")[1]) > 1 and node.kind in ("num", "neg"):
+        return compare(Expected(expected.text.replace(",", ".")), answer, tolerance=tolerance)
+    return Verdict(bool(tolerance) and _is_near(expected.node, node, tolerance))
+
+
+def _parsed(text: str) -> Node | None:
+    try:
+        return parse(text)
+    except UnreadableError:
+        return None
+
+
+def _is_near(expected: Node, node: Node, tolerance: float) -> bool:
+    """Tell whether two numbers, or two vectors entry by entry, differ by at most the relative tolerance."""
+    if expected.kind == node.kind and node.kind in ("matrix", "seq", "list") and len(node.args) == len(expected.args):
+        pairs = zip(_entries(expected), _entries(node), strict=False)
+        return len(_entries(expected)) == len(_entries(node)) and all(_is_near(x, y, tolerance) for x, y in pairs)
+    if symbols(expected) or symbols(node):
+        return equal(expected, node)
+    evaluator = Evaluator(positive_point(0))
+    target, value = (evaluator.inexact(evaluator.value(n)) for n in (expected, node))
+    return bool(abs(target - value) <= abs(target) * tolerance)
+
+
+def _entries(node: Node) -> list[Node]:
+    if node.kind == "matrix":
+        return [entry for row in node.args for entry in row]
+    return [part for part in node.args if isinstance(part, Node)]
+
+
+def _time(text: str) -> str | None:
+    """Return a time of day with its half (`4:30pm`), or None."""
+    if len(text) > 60 or not any(mark in text.lower() for mark in ("am", "pm", "a.m", "p.m")):
+        return None
+    match = _TIME.fullmatch(_STYLE.sub("", text).lower())
+    return None if match is None else f"{int(match[1])}:{match[2] or '00'}{match[3]}"
+
+
+def _same_time(a: str, b: str) -> bool:
+    """Compare times; a missing "a.m." or "p.m." is no difference."""
+    first, second = (_time(text) or re.sub(r"^0(?=\d)", "", _STYLE.sub("", text)) for text in (a, b))
+    return first == second or second in (first[:-2], first[:-2] + ":00") or first in (second[:-2], second[:-2] + ":00")
+
+
+def _is_option(expected: str, answer: str) -> bool:
+    """Tell whether `(B) 42` or `B. the cat` chooses the expected option B."""
+    letter = re.sub(r"\\(?:text|mathrm|mathbf|textbf)|[\s(){}$.]", "", expected)
+    match = _OPTION.match(answer) if len(letter) == 1 else None
+    return match is not None and match[1] == letter
+
+
+def _without_percent(text: str) -> str:
+    return _PERCENT.sub("", text).strip()

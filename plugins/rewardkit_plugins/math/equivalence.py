@@ -1,0 +1,417 @@
+"""Decides whether two syntax trees are the same answer; extraction and plain numbers are decided before this.
+
+Scalars are equal if their exact values are, or if the difference vanishes as the precision grows; expressions with
+symbols if that holds at fixed random points (Schwartz-Zippel). Nothing is simplified, so the cost is bounded.
+Asymmetries: none; `equal(a, b) == equal(b, a)`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from fractions import Fraction
+
+from rewardkit_plugins.math.evaluation import (
+    DIGITS,
+    Evaluator,
+    Point,
+    UndecidedError,
+    Value,
+    mixed_point,
+    positive_point,
+    symbols,
+    walk,
+)
+from rewardkit_plugins.math.regions import is_region, regions_equal
+from rewardkit_plugins.math.syntax import Node
+
+MAX_ITEMS = 40
+ROUNDED_DIGITS = 6
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def equal(a: Node, b: Node) -> bool:
+    """Tell whether two answers are the same; raises UndecidedError where the limits forbid to tell."""
+    if a == b:
+        return True
+    a, b = _unwrapped(a), _unwrapped(b)
+    if a == b:
+        return True
+    several = [_alternatives(a), _alternatives(b)]
+    if any(len(items) > 1 for items in several) and not (is_region(a) or is_region(b)):
+        return _lists_equal(a, b, *several)
+    if "rel" in (a.kind, b.kind):
+        return _relations_equal(a, b)
+    if is_region(a) or is_region(b):
+        return _regions(a, b)
+    return _same_kind_equal(_folded(a), _folded(b))
+
+
+def _same_kind_equal(a: Node, b: Node) -> bool:
+    kinds = {a.kind, b.kind}
+    if kinds <= {"seq", "matrix"}:
+        return _rows_equal(a, b)
+    if kinds == {"set"}:
+        return _unordered_equal(a.args, b.args)
+    if kinds == {"ratio"}:
+        return _ratios_equal(a.args, b.args)
+    if kinds & {"seq", "matrix", "set", "base"}:
+        return False
+    if kinds & {"text"} and kinds != {"text"}:
+        return False
+    return scalars_equal(a, b)
+
+
+# ---- scalars
+
+
+def scalars_equal(a: Node, b: Node) -> bool:
+    """Tell whether two expressions have the same value, wherever both are defined.
+
+    A decimal of ROUNDED_DIGITS significant digits or more equals the exact number that it rounds; a shorter one must be
+    exact. The degree sign is a unit: `90°` equals 90 as well as pi/2.
+    """
+    if "deg" in (a.kind, b.kind):
+        return _degrees_equal(a, b)
+    names = symbols(a) | symbols(b)
+    if not names:
+        return _equal_at(a, b, positive_point(0)) or _is_rounded(a, b) or _is_rounded(b, a)
+    if symbols(a) != symbols(b) and not (symbols(a) and symbols(b)):
+        return _is_constant(a, b)
+    return _equal_everywhere(a, b)
+
+
+def _is_constant(a: Node, b: Node) -> bool:
+    return _equal_everywhere(a, b)
+
+
+def _degrees_equal(a: Node, b: Node) -> bool:
+    bare_a = a.args[0] if a.kind == "deg" else a
+    bare_b = b.args[0] if b.kind == "deg" else b
+    return scalars_equal(bare_a, bare_b) or (a.kind != b.kind and _equal_at(a, b, positive_point(0)))
+
+
+def _equal_everywhere(a: Node, b: Node) -> bool:
+    """Compare at points: all must agree where the coordinates are positive; elsewhere only real values count."""
+    agreed = 0
+    for seed in range(4):
+        try:
+            if not _equal_at(a, b, positive_point(seed)):
+                return False
+            agreed += 1
+        except UndecidedError:
+            continue
+        if agreed == 2:
+            break
+    for seed in range(2):
+        try:
+            if not _equal_at(a, b, mixed_point(seed)) and _both_real(a, b, mixed_point(seed)):
+                return False
+            agreed += 1
+        except UndecidedError:
+            continue
+    if agreed < 2:
+        raise UndecidedError("undefined at most points")
+    return True
+
+
+def _equal_at(a: Node, b: Node, point: Point) -> bool:
+    """Compare two values: exactly if they are fractions, else by whether the difference vanishes with the precision."""
+    coarse, fine = (Evaluator(point, digits=digits) for digits in DIGITS)
+    x, y = coarse.value(a), coarse.value(b)
+    if isinstance(x, Fraction) and isinstance(y, Fraction):
+        return x == y
+    difference, size = _distance(coarse, x, y)
+    if difference > size * 1e-10 and size > 1e-15:
+        return False
+    finer, size = _distance(fine, fine.value(a), fine.value(b))
+    tiny = fine.ctx.mpf(10) ** -(DIGITS[1] - 20)
+    return bool(finer <= size * tiny or finer <= difference * fine.ctx.mpf(10) ** (DIGITS[0] - DIGITS[1] + 20))
+
+
+def _distance(evaluator: Evaluator, x: Value, y: Value) -> tuple[Value, Value]:
+    left, right = evaluator.inexact(x), evaluator.inexact(y)
+    return abs(left - right), max(abs(left), abs(right))
+
+
+def _both_real(a: Node, b: Node, point: Point) -> bool:
+    evaluator = Evaluator(point)
+    try:
+        evaluator.real(evaluator.value(a))
+        evaluator.real(evaluator.value(b))
+    except UndecidedError:
+        return False
+    return True
+
+
+def _is_rounded(decimal: Node, exact: Node) -> bool:
+    """Tell whether a literal decimal is `exact`, an expression, rounded or cut after enough digits."""
+    sign = -1 if decimal.kind == "neg" else 1
+    literal = decimal.args[0] if decimal.kind == "neg" else decimal
+    inner = exact.args[0] if exact.kind == "neg" else exact
+    if literal.kind != "num" or not literal.args[1] or (inner.kind == "num" and inner.args[1]):
+        return False
+    number = literal.args[0]
+    places = len(str(number.denominator)) if number.denominator > 1 else 0
+    while places and (number * 10 ** (places - 1)).denominator == 1:
+        places -= 1
+    if places == 0 or len(str(abs(number.numerator) * 10**places // number.denominator)) < ROUNDED_DIGITS:
+        return False
+    evaluator = Evaluator(positive_point(0))
+    value = evaluator.inexact(evaluator.value(exact))
+    return bool(abs(value - evaluator.inexact(sign * number)) < evaluator.ctx.mpf(10) ** -places)
+
+
+# ---- several answers
+
+
+def _alternatives(node: Node) -> list[Node]:
+    """Return the answers that a tree lists: items of a list, both signs of a ±, or the tree itself.
+
+    `n = 2, 3, 4` lists three values of n.
+    """
+    if node.kind == "list":
+        return [signed for item in node.args[1:] for signed in _alternatives(item)]
+    if any(part.kind == "pm" for part in walk(node)):
+        return [_unwrapped(_signed(node, +1)), _unwrapped(_signed(node, -1))]
+    return [node]
+
+
+def _signed(node: Node, sign: int) -> Node:
+    """Return the tree with every ± read as `sign` and every ∓ as its opposite."""
+    if node.kind == "pm":
+        left, mark, right = node.args
+        term = _signed(right, sign)
+        term = term if (mark == "pm") == (sign > 0) else Node("neg", (term,))
+        return term if left is None else Node("add", (_signed(left, sign), term))
+    return Node(node.kind, tuple(_signed_argument(part, sign) for part in node.args))
+
+
+def _signed_argument(part: object, sign: int) -> object:
+    if isinstance(part, Node):
+        return _signed(part, sign)
+    return tuple(_signed_argument(inner, sign) for inner in part) if isinstance(part, tuple) else part
+
+
+def _lists_equal(a: Node, b: Node, items_a: list[Node], items_b: list[Node]) -> bool:
+    """Compare lists: in order against a tuple, in any order against a list or a set; named values by their names."""
+    for one, other, items in ((a, b, items_b), (b, a, items_a)):
+        if one.kind == "set":
+            return _unordered_equal(one.args, items)
+        if one.kind == "seq" and len(items) > 1 and all(item.kind not in ("seq", "rel") for item in items):
+            return other.kind == "list" and _ordered_equal(one.args[2:], items)
+    return _unordered_equal(_valued(items_a), _valued(items_b))
+
+
+def _valued(items: list[Node]) -> list[Node]:
+    """Return the items with a name that only the first carries spread over those that follow it."""
+    first = items[0]
+    if first.kind != "rel" or _name(first.args[1][0]) is None or any(item.kind == "rel" for item in items[1:]):
+        return items
+    return [first.args[1][-1], *items[1:]]
+
+
+def _unordered_equal(a: tuple[Node, ...] | list[Node], b: tuple[Node, ...] | list[Node]) -> bool:
+    if max(len(a), len(b)) > MAX_ITEMS:
+        raise UndecidedError(f"more than {MAX_ITEMS} items")
+    return all(_is_among(x, b) for x in a) and all(_is_among(x, a) for x in b)
+
+
+def _is_among(x: Node, items: tuple[Node, ...] | list[Node]) -> bool:
+    return x in items or any(equal(x, y) for y in items)
+
+
+def _ordered_equal(a: tuple[Node, ...] | list[Node], b: tuple[Node, ...] | list[Node]) -> bool:
+    return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+# ---- tuples, matrices, ratios
+
+
+def _rows_equal(a: Node, b: Node) -> bool:
+    """Compare tuples, vectors and matrices; brackets matter only where they may be an interval's."""
+    if a.kind == b.kind == "matrix":
+        return len(a.args) == len(b.args) and all(_ordered_equal(x, y) for x, y in zip(a.args, b.args, strict=True))
+    if a.kind == b.kind == "seq" and len(a.args) == len(b.args) == 4 and a.args[:2] != b.args[:2]:
+        return False
+    return _ordered_equal(_vector(a), _vector(b))
+
+
+def _vector(node: Node) -> tuple[Node, ...]:
+    if node.kind == "seq":
+        return node.args[2:]
+    if len(node.args) == 1:
+        return tuple(node.args[0])
+    if len(node.args[0]) == 1:
+        return tuple(row[0] for row in node.args)
+    return node.args
+
+
+def _folded(node: Node) -> Node:
+    """Return sums and multiples of matrices as one matrix."""
+    if node.kind in ("add", "neg", "mul", "div"):
+        parts = [_folded(part) for part in node.args]
+        if any(part.kind == "matrix" for part in parts):
+            return _folded_matrix(node.kind, parts)
+    return node
+
+
+def _folded_matrix(kind: str, parts: list[Node]) -> Node:
+    matrices = [part for part in parts if part.kind == "matrix"]
+    if len(matrices) == 2 and kind != "add":
+        raise UndecidedError("a product of matrices")
+    shape = matrices[0].args
+    if kind == "add" and (len(matrices) != 2 or any(len(m.args) != len(shape) or len(m.args[0]) != len(shape[0]) for m in matrices)):
+        raise UndecidedError("a sum of different shapes")
+    rows = range(len(shape))
+    columns = range(len(shape[0]))
+    pick = lambda part, r, c: part.args[r][c] if part.kind == "matrix" else part  # noqa: E731
+    return Node("matrix", tuple(tuple(Node(kind, tuple(pick(p, r, c) for p in parts)) for c in columns) for r in rows))
+
+
+def _ratios_equal(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
+    """Compare `1:2` with `2:4`; a ratio with a zero in it is a time of day or a score and must be the same."""
+    if len(a) != len(b):
+        return False
+    if all(equal(x, y) for x, y in zip(a, b, strict=True)):
+        return True
+    zero = Node("num", (Fraction(0), False))
+    if any(equal(x, zero) for x in (*a, *b)):
+        return False
+    return all(equal(Node("mul", (a[0], y)), Node("mul", (x, b[0]))) for x, y in zip(a, b, strict=True))
+
+
+# ---- relations
+
+
+def _relations_equal(a: Node, b: Node) -> bool:
+    """Compare equations and inequalities with each other, with the region they describe, or with the value they name."""
+    if a.kind == b.kind == "rel":
+        name_a, name_b = _name(a.args[1][0]), _name(b.args[1][0])
+        if is_region(a) or is_region(b):
+            return _chains_equal(a, b) or _regions(a, b)
+        if name_a is not None and name_b is not None:
+            return name_a == name_b and equal(a.args[1][-1], b.args[1][-1]) or _proportional(a, b)
+        return _proportional(a, b) or _chains_equal(a, b)
+    relation, other = (a, b) if a.kind == "rel" else (b, a)
+    if is_region(relation) or is_region(other):
+        return _regions(relation, other)
+    value = _value_of(relation)
+    return value is not None and equal(value, other)
+
+
+def _value_of(relation: Node) -> Node | None:
+    """Return what an equation says the value of something is, or None if it is no such equation.
+
+    `x = 5`, `f(x) = 2x` and `AB : CD = 3` name a value, `5 = x` too, and a chain ends in one; `7 = 11a + c` does not.
+    """
+    first, last = relation.args[1][0], relation.args[1][-1]
+    if _name(first) is not None or len(relation.args[1]) > 2:
+        return last
+    if _name(last) is not None and not symbols(first):
+        return first
+    if not symbols(first) and not symbols(last) and equal(first, last):
+        return last
+    return None
+
+
+def _name(node: Node) -> str | None:
+    """Return the name that the left side of `name = value` stands for, or None; of `f(x)` it is f."""
+    if node.kind in ("sym", "text"):
+        return str(node.args[0])
+    if node.kind == "const" and node.args[0] != "inf":
+        return None
+    if node.kind == "call":
+        inner = _name(node.args[1]) if len(node.args) == 2 else None
+        return None if inner is None else str(node.args[0]) if len(node.args[0]) == 1 else f"{node.args[0]} {inner}"
+    if node.kind == "mul" and node.args[1].kind == "sym" and node.args[0].kind == "sym":
+        return str(node.args[0].args[0]) + str(node.args[1].args[0])
+    if node.kind in ("mul", "div", "ratio", "seq"):
+        parts = [_name(part) for part in node.args if isinstance(part, Node)]
+        return None if None in parts else f"{node.kind} {parts}"
+    return None
+
+
+def _proportional(a: Node, b: Node) -> bool:
+    """Tell whether two equations have the same solutions because one is a multiple of the other."""
+    if any(operators != ("=",) for operators in (a.args[0], b.args[0])) or symbols(a) != symbols(b):
+        return False
+    return _multiple(_difference(a), _difference(b)) is not None
+
+
+def _chains_equal(a: Node, b: Node) -> bool:
+    """Compare chains of relations link by link, also read from right to left."""
+    mirrored = Node("rel", (tuple(_MIRRORED.get(op, op) for op in reversed(b.args[0])), tuple(reversed(b.args[1]))))
+    return any(len(a.args[0]) == len(c.args[0]) and all(map(_links_equal, _links(a), _links(c))) for c in (b, mirrored))
+
+
+def _links(relation: Node) -> list[Node]:
+    pairs = itertools.pairwise(relation.args[1])
+    return [Node("rel", ((op,), pair)) for op, pair in zip(relation.args[0], pairs, strict=True)]
+
+
+def _links_equal(a: Node, b: Node) -> bool:
+    if a.args[0] == b.args[0] and _ordered_equal(a.args[1], b.args[1]):
+        return True
+    if "in" in (a.args[0][0], b.args[0][0]) or symbols(a) != symbols(b) or not symbols(a):
+        return False
+    ratio = _multiple(_difference(a), _difference(b))
+    if ratio is None:
+        return False
+    operator = a.args[0][0]
+    return bool(b.args[0][0] == (operator if ratio > 0 else _MIRRORED.get(operator, operator)))
+
+
+def _difference(relation: Node) -> Node:
+    left, right = relation.args[1]
+    return Node("add", (left, Node("neg", (right,))))
+
+
+def _multiple(a: Node, b: Node) -> Value | None:
+    """Return the constant c of a = c·b (c not 0), or None if there is none."""
+    ratios = []
+    for seed in range(4):
+        try:
+            evaluator = Evaluator(positive_point(seed))
+            x, y = evaluator.value(a), evaluator.value(b)
+            ratios.append(x / y)
+        except (UndecidedError, ZeroDivisionError):
+            continue
+    if len(ratios) < 2 or any(abs(r - ratios[0]) > abs(ratios[0]) * Fraction(1, 10**20) for r in ratios[1:]):
+        return None
+    evaluator = Evaluator(positive_point(0))
+    return None if ratios[0] == 0 else evaluator.real(ratios[0])
+
+
+def _regions(a: Node, b: Node) -> bool:
+    if "rel" in (a.kind, b.kind) and {a.kind, b.kind} & {"matrix", "text", "ratio", "base"}:
+        return False
+    return regions_equal(_of_symbol(a), _of_symbol(b))
+
+
+def _of_symbol(node: Node) -> Node:
+    """Return an inequality of `f(x)` as one of f, since it is the values of f that it bounds."""
+    if node.kind != "rel":
+        return node
+    operands = (Node("sym", (x.args[0],)) if x.kind == "call" and len(x.args[0]) == 1 else x for x in node.args[1])
+    return Node("rel", (node.args[0], tuple(operands)))
+
+
+# ---- wrappers
+
+
+def _unwrapped(node: Node) -> Node:
+    """Return the region of `x \\in region`, and the one element of a set with one."""
+    while True:
+        if node.kind == "rel" and node.args[0] == ("in",) and _name(node.args[1][0]) is not None:
+            node = node.args[1][1]
+        elif node.kind == "set" and len(node.args) == 1:
+            node = node.args[0]
+        else:
+            return node
+
+
+def words(text: str) -> str:
+    """Return the words of an answer for comparison as text: lower case, without commands, articles and punctuation."""
+    bare = re.sub(r"\\[A-Za-z]+|[\\{}$]", " ", text).lower()
+    return " ".join(word for word in re.findall(r"[^\W_]+|[-+*/^=<>|!%]", bare) if word not in ("a", "an", "the"))
