@@ -6,26 +6,21 @@ the output is moved into place in one step and the store is deleted. Reading and
 
 from __future__ import annotations
 
-import gzip
-import os
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
-
-import zstandard
 
 from rewardkit.errors import ConfigError
+from rewardkit.output import Output, beside
 from rewardkit.scorer import PendingBatch, Scorer
-from rewardkit.serialize import Line, encode_line, read_results, read_trajectories, trajectory_hash, write_parquet
+from rewardkit.serialize import Line, encode_line, read_results, read_trajectories, trajectory_hash
 from rewardkit.store import ScoreStore, key_of
 from rewardkit.types import Failure, Outcome, RewardResult, Trajectory
 
-_SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 1024
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 512
 _CHUNK_SECONDS = 0.5
 _CHUNKS_AHEAD = 4
 
@@ -106,7 +101,7 @@ def score_files(
         raise ConfigError("a reward compares whole groups, which needs two passes: give a file, not standard input")
     with ExitStack() as stack:
         store = _open_store(stack, output, scorer, resume=resume, retry_failures=retry_failures)
-        write = stack.enter_context(_Output(output, to_stdout=to_stdout))
+        write = stack.enter_context(Output(output, to_stdout=to_stdout))
         job = _Job(scorer, store, summary)
         for line, scored in job.run(_chunks(scorer, sources, job)):
             write.line(encode_line(line, scored))
@@ -231,56 +226,6 @@ def _read(sources: Sequence[str]) -> Iterator[Line]:
         yield from read_trajectories(source)
 
 
-class _Output:
-    """Where results go: standard output, a special file as it is, or a regular file that is moved into place."""
-
-    def __init__(self, path: Path | None, *, to_stdout: bool) -> None:
-        self._path = path
-        self._direct = path is not None and path.exists() and not path.is_file()
-        self._writing = path if path is None or self._direct else _beside(path, ".writing")
-        self._stack = ExitStack()
-        self._stream: IO[bytes] | None = sys.stdout.buffer if to_stdout else None
-
-    def __enter__(self) -> _Output:
-        if self._path is None or self._writing is None:
-            return self
-        try:
-            stream: IO[bytes] = self._stack.enter_context(open(self._writing, "wb"))
-        except OSError as error:
-            raise ConfigError(f"cannot write {str(self._path)!r}: {error.strerror}") from error
-        if self._path.suffix == ".gz":
-            stream = self._stack.enter_context(gzip.GzipFile("", "wb", fileobj=stream, mtime=0))
-        elif self._path.suffix == ".zst":
-            stream = self._stack.enter_context(zstandard.ZstdCompressor().stream_writer(stream))
-        self._stream = stream
-        return self
-
-    def line(self, text: bytes) -> None:
-        """Write one line."""
-        if self._stream is not None:
-            self._stream.write(text)
-
-    def finish(self) -> None:
-        """Move the file into place."""
-        if self._path is None or self._direct or self._writing is None:
-            if self._stream is not None:
-                self._stream.flush()
-            return
-        self._stack.close()
-        if self._path.suffix == ".parquet":
-            write_parquet(self._writing, rows := _beside(self._path, ".parquet.writing"))
-            self._writing.unlink()
-            self._writing = rows
-        with open(self._writing, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._writing, self._path)
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        if self._writing is not None and not self._direct:
-            self._writing.unlink(missing_ok=True)
-
-
 def _open_store(
     stack: ExitStack, output: Path | None, scorer: Scorer, *, resume: bool, retry_failures: bool
 ) -> ScoreStore | None:
@@ -308,7 +253,7 @@ def _take_over(store: ScoreStore, output: Path, scorer: Scorer) -> None:
     alone = {t.name: str(t.signature()) for t in scorer.terms if "group" not in t.spec.needs}
     found: dict[bytes, Outcome] = {}
     for trajectory_hash_, scored in read_results(output):
-        outcomes = {**scored.scores, **{failure.reward: failure for failure in scored.failures}}
+        outcomes: dict[str, Outcome] = {**scored.scores, **{f.reward: f for f in scored.failures}}
         made_by = scored.signature.split("+")
         for name, signature in alone.items():
             if name in outcomes and any(f"{part}|".startswith(f"{signature}|") for part in made_by):
@@ -320,8 +265,4 @@ def _take_over(store: ScoreStore, output: Path, scorer: Scorer) -> None:
 
 
 def _store_path(output: Path) -> Path:
-    return _beside(output, ".partial")
-
-
-def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(path.name + ending)
+    return beside(output, ".partial")

@@ -25,10 +25,10 @@ class ScoreStore:
     """Outcomes by key, on disk; see `key_of`."""
 
     def __init__(self, path: Path) -> None:
-        self._encode = msgspec.msgpack.Encoder().encode
+        self._encode = msgspec.msgpack.Encoder(enc_hook=str).encode
         self._decoders = (msgspec.msgpack.Decoder(Score), msgspec.msgpack.Decoder(Failure))
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("BEGIN EXCLUSIVE")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.errors import ConfigError
-from rewardkit.registry import Registry, RewardSpec, did_you_mean
+from rewardkit.registry import Need, Registry, RewardSpec, did_you_mean
 from rewardkit.signature import Signature
 
 _WEIGHT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*")
@@ -107,7 +107,7 @@ def parse_term(text: str, registry: Registry[RewardSpec]) -> Term:
         attribute, _, tail = tail.partition(":")
         if not attribute.isidentifier():
             raise ConfigError(f"reward {text!r} names no attribute of {address!r}: write {address}:NAME")
-        spec = RewardSpec(name=attribute, factory=f"{address}:{attribute}")
+        spec = _spec_of_address(attribute, f"{address}:{attribute}")
     else:
         spec = registry.get(address)
     return Term(name=spec.name, spec=spec, options=dict(_read_options(tail, text)), weight=weight)
@@ -147,13 +147,19 @@ def _read_table(name: str, table: Mapping[str, Any], registry: Registry[RewardSp
     )
 
 
+def _spec_of_address(name: str, factory: str) -> RewardSpec:
+    """Return a spec for a reward that no plugin registers; its methods say whether it judges groups."""
+    spec = RewardSpec(name=name, factory=factory)
+    return replace(spec, needs=frozenset({"group"})) if hasattr(spec.load(), "score_group") else spec
+
+
 def _term_of_object(name: str | None, value: Any) -> Term:
     """Return a term around a live reward; a function under `@reward` can be found again by its address."""
     module, qualname = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
     addressable = bool(qualname) and "<locals>" not in qualname and module != "__main__"
     called = name or getattr(value, "__name__", None) or type(value).__name__
-    needs = frozenset({"group"}) if hasattr(value, "score_group") else frozenset()
-    spec = RewardSpec(name=called, factory=f"{module}:{qualname}" if addressable else "", needs=needs)  # type: ignore[arg-type]
+    needs: frozenset[Need] = frozenset({"group"}) if hasattr(value, "score_group") else frozenset()
+    spec = RewardSpec(name=called, factory=f"{module}:{qualname}" if addressable else "", needs=needs)
     return Term(name=called, spec=spec, instance=value)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from rewardkit.offline import JobSummary, RewardSummary
 from rewardkit.serialize import Line
-from rewardkit.types import RewardResult
+from rewardkit.types import Failure, RewardResult
 
 _PLAIN_EVERY = 10.0
 _COUNT_LIMIT = 2**30
@@ -88,7 +88,8 @@ def _score_table(rewards: Sequence[str]) -> Table:
 def _score_row(line: Line, scored: RewardResult, rewards: Sequence[str]) -> list[str]:
     cells = [scored.scores[name].value if name in scored.scores else None for name in rewards]
     failures = "; ".join(f"{f.reward or 'input'} {f.kind}: {f.message}" for f in scored.failures)
-    return [escape(line.id), _number(scored.total), *map(_number, cells), escape(failures)]
+    name = f"{line.source}:{line.number}" if isinstance(line.content, Failure) else line.content.id
+    return [escape(name), _number(scored.total), *map(_number, cells), escape(failures)]
 
 
 def _summary_table(summary: JobSummary) -> Table:

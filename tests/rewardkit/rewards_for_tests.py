@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rewardkit import Score, reward
 
 
@@ -38,3 +40,13 @@ def make_words(scale: float):
 
 
 NOT_A_FACTORY = 3
+
+
+@reward
+def slow_words(trajectory, *, log: str = "", seconds: float = 0.0):
+    """Count words after a pause, and note in a file that it was done."""
+    time.sleep(seconds)
+    if log:
+        with open(log, "a") as file:
+            file.write(trajectory.id + "\n")
+    return float(len(trajectory.completion.split()))

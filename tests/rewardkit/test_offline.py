@@ -1,0 +1,177 @@
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from rewardkit import Scorer
+from rewardkit.errors import ConfigError
+from rewardkit.offline import score_files
+from rewardkit.plugins import Plugins
+
+FILE = str(Path(__file__).parent / "rewards_for_tests.py")
+WORDS = f"{FILE}:words"
+NO_PLUGINS = Plugins()
+
+
+def write_input(path, count, *, groups=None):
+    with open(path, "w") as file:
+        for i in range(count):
+            record = {"id": f"t{i}", "prompt": f"question {i if groups is None else i % groups}"}
+            file.write(json.dumps({**record, "completion": "word " * (i % 7 + 1), "answer": "x"}) + "\n")
+    return str(path)
+
+
+def run(rewards, source, output, **options):
+    with Scorer(rewards, plugins=NO_PLUGINS) as scorer:
+        return score_files(scorer, [source] if isinstance(source, str) else source, output=output, **options)
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_output_has_one_line_for_each_input_line_in_order(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 100)
+    with open(source, "a") as file:
+        file.write('{"id": "broken", \n\n["not an object"]\n')
+    summary = run([WORDS], source, tmp_path / "out.jsonl")
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert [line["id"] for line in lines] == [*(f"t{i}" for i in range(100)), None, None]
+    assert [line["total"] for line in lines[:8]] == [1, 2, 3, 4, 5, 6, 7, 1]
+    assert ":101:" in lines[100]["failures"][0]["message"]
+    assert lines[0]["signature"] == "words|scale:1.0|v:0"
+    assert (summary.lines, summary.bad_lines, summary.failed_lines) == (102, 2, 2)
+    assert summary.rewards["words"].mean == pytest.approx(sum(i % 7 + 1 for i in range(100)) / 100)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_output_may_be_compressed_or_parquet(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 20)
+    for ending in (".jsonl", ".jsonl.gz", ".jsonl.zst"):
+        run([WORDS], source, tmp_path / f"out{ending}")
+    plain = (tmp_path / "out.jsonl").read_bytes()
+    assert gzip.decompress((tmp_path / "out.jsonl.gz").read_bytes()) == plain
+    assert zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "out.jsonl.zst").read_bytes()) == plain
+    pq = pytest.importorskip("pyarrow.parquet", reason="the extra 'parquet' is not installed")
+    run([WORDS], source, tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet").column("total").to_pylist() == [i % 7 + 1 for i in range(20)]
+
+
+def test_an_unfinished_run_is_not_overwritten_by_accident(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 3)
+    run([WORDS], source, tmp_path / "out.jsonl")
+    (tmp_path / "out.jsonl.partial").touch()
+    with pytest.raises(ConfigError, match="unfinished run: resume it, or delete"):
+        run([WORDS], source, tmp_path / "out.jsonl")
+
+
+def test_resuming_a_finished_job_scores_nothing_again(tmp_path):
+    source, log = write_input(tmp_path / "in.jsonl", 50), tmp_path / "log"
+    reward = f"{FILE}:slow_words:log={json.dumps(str(log))}"
+    run([reward, WORDS], source, tmp_path / "out.jsonl")
+    before = (tmp_path / "out.jsonl").read_bytes()
+    summary = run([reward, WORDS], source, tmp_path / "out.jsonl", resume=True)
+    assert summary.reused == 100
+    assert len(log.read_text().splitlines()) == 50
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_changing_one_reward_computes_only_that_one_again(tmp_path):
+    source, log = write_input(tmp_path / "in.jsonl", 10), tmp_path / "log"
+    reward = f"{FILE}:slow_words:log={json.dumps(str(log))}"
+    run([reward, WORDS], source, tmp_path / "out.jsonl")
+    run([f"0.5*{reward}", f"{WORDS}:scale=2"], source, tmp_path / "out.jsonl", resume=True)
+    assert len(log.read_text().splitlines()) == 10
+    assert [line["total"] for line in lines_of(tmp_path / "out.jsonl")] == [2.5 * (i % 7 + 1) for i in range(10)]
+
+
+def test_failures_are_kept_on_resume_unless_they_shall_be_tried_again(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"id":"a","prompt":"p","completion":"1"}\n{"id":"b","prompt":"p","completion":"x"}\n')
+    rewards = [f"{FILE}:reads_number"]
+    run(rewards, str(source), tmp_path / "out.jsonl")
+    assert run(rewards, str(source), tmp_path / "out.jsonl", resume=True).reused == 2
+    summary = run(rewards, str(source), tmp_path / "out.jsonl", resume=True, retry_failures=True)
+    assert (summary.reused, summary.failed_lines) == (1, 1)
+
+
+def test_group_rewards_see_whole_groups_wherever_their_members_stand(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 90, groups=30)
+    run({"rank": f"{FILE}:Rank"}, source, tmp_path / "out.jsonl")
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert [line["id"] for line in lines] == [f"t{i}" for i in range(90)]
+    for first in range(30):
+        assert sorted(lines[i]["total"] for i in (first, first + 30, first + 60)) == [0.0, 0.5, 1.0]
+    with pytest.raises(ConfigError, match="two passes"):
+        run({"rank": f"{FILE}:Rank"}, "-", tmp_path / "other.jsonl")
+
+
+@pytest.mark.parametrize("output", ["absent/out.jsonl", "."])
+def test_an_output_that_cannot_be_written_is_one_clear_error(tmp_path, output):
+    source = write_input(tmp_path / "in.jsonl", 1)
+    with pytest.raises(ConfigError, match="out|folder"):
+        run([WORDS], source, tmp_path / output)
+
+
+def test_special_files_are_written_to_not_replaced(tmp_path):
+    run([WORDS], write_input(tmp_path / "in.jsonl", 3), Path("/dev/null"))
+    assert not Path("/dev/null").is_file()
+
+
+def test_two_jobs_cannot_write_one_output(tmp_path):
+    from rewardkit.store import ScoreStore
+
+    source = write_input(tmp_path / "in.jsonl", 3)
+    with ScoreStore(tmp_path / "out.jsonl.partial"), pytest.raises(ConfigError, match="another job"):
+        run([WORDS], source, tmp_path / "out.jsonl", resume=True)
+
+
+def test_a_store_that_is_no_store_is_named(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 3)
+    (tmp_path / "out.jsonl.partial").write_text("not a database at all, but long enough to look at" * 50)
+    with pytest.raises(ConfigError, match="not a score store"):
+        run([WORDS], source, tmp_path / "out.jsonl", resume=True)
+
+
+def test_memory_does_not_grow_with_the_input(tmp_path):
+    def peak(count):
+        source = write_input(tmp_path / f"in{count}.jsonl", count)
+        tracemalloc.start()
+        run([WORDS], source, tmp_path / f"out{count}.jsonl")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak(500)
+    assert peak(8_000) < peak(4_000) * 1.3 + 2**20
+
+
+def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path):
+    kills, rng = int(os.environ.get("REWARDKIT_TEST_KILLS", "12")), random.Random(5)
+    source, log = write_input(tmp_path / "in.jsonl", 600), tmp_path / "log"
+    spec = f"{FILE}:slow_words:seconds=0.004,log={json.dumps(str(log))}"
+    undisturbed = tmp_path / "undisturbed.jsonl"
+    run([spec], source, undisturbed)
+    log.unlink()
+    output = tmp_path / "out.jsonl"
+    program = [sys.executable, "-m", "rewardkit", "score", source, "-r", spec, "-o", str(output), "--resume"]
+    for _ in range(kills):
+        job = subprocess.Popen([*program, "--executor", "serial", "--quiet"], start_new_session=True)
+        time.sleep(rng.uniform(0.2, 0.9))
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    subprocess.run([*program, "--executor", "serial", "--quiet"], check=True)
+    without_log = output.read_text()
+    assert without_log == undisturbed.read_text()
+    times_scored = len(log.read_text().splitlines())
+    lost_at_most = kills * (2 * 0.5 / 0.004)  # what half a second of work and the chunks before it can hold
+    assert 600 <= times_scored <= 600 + lost_at_most
