@@ -17,7 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from rewardkit.errors import ConfigError, DuplicateNameError, MissingExtraError, PluginError, UnknownNameError
+from rewardkit.errors import (
+    ConfigError,
+    DuplicateNameError,
+    MissingExtraError,
+    PluginError,
+    RewardkitError,
+    UnknownNameError,
+)
 from rewardkit.signature import Signature, option_text
 
 Need = Literal["gpu", "network", "sandbox", "references", "steps", "group"]
@@ -51,21 +58,32 @@ class RewardSpec:
         merged = {**self.defaults, **options}
         self._check_options(target, merged)
         make: Callable[..., Any] = getattr(target, "with_options", target)
-        return make(**merged)
+        try:
+            return make(**merged)
+        except ModuleNotFoundError as error:
+            raise self._import_error(error, self.factory.rpartition(":")[0]) from error
+        except (TypeError, ValueError) as error:
+            if isinstance(error, RewardkitError):
+                raise
+            raise ConfigError(f"reward {self.name!r} cannot be built with {merged!r}: {error}") from error
 
     def load(self) -> Any:
         """Return what `factory` names."""
         module_name, _, attribute = self.factory.rpartition(":")
         try:
             module = _load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+        except RewardkitError:
+            raise
         except ModuleNotFoundError as error:
             raise self._import_error(error, module_name) from error
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(f"reward {self.name!r}: importing {module_name!r} failed: {problem}") from error
         try:
             return getattr(module, attribute)
         except AttributeError:
             hint = did_you_mean(attribute, [n for n in vars(module) if not n.startswith("_")])
-            message = f"reward {self.name!r}: {module_name} has no {attribute!r}{hint}"
-            raise PluginError(message) from None
+            raise PluginError(f"reward {self.name!r}: {module_name!r} has no {attribute!r}{hint}") from None
 
     def signature(self, reward: Any, options: Mapping[str, Any]) -> str:
         """Return the signature of `reward`, built from this spec with `options`."""
@@ -102,7 +120,7 @@ class RewardSpec:
 
     def _import_error(self, error: ModuleNotFoundError, module_name: str) -> Exception:
         missing = error.name or module_name
-        if self.extra:
+        if self.extra and not f"{module_name}.".startswith(f"{missing}."):
             cure = f"pip install '{self.owner or 'agentic-rewardkit'}[{self.extra}]'"
             return MissingExtraError(f"reward {self.name!r} needs {missing!r}: {cure}")
         return PluginError(f"reward {self.name!r}: cannot import {module_name!r}: no module named {missing!r}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rewardkit.cli.tables import add_row, new_table, print_table
 from rewardkit.plugins import Plugins
 from rewardkit.registry import Registry, RewardSpec, option_parameters
 
@@ -98,12 +99,7 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table(header)
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        add_row(table, *row)
+    print_table(table)

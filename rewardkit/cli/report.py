@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rewardkit.cli.tables import add_row, new_table, print_table
 from rewardkit.offline import JobSummary, RewardSummary
 from rewardkit.serialize import Line
 from rewardkit.types import Failure, RewardResult
@@ -29,7 +28,7 @@ class Report:
         self._console = Console(stderr=True)
         self._rewards = rewards
         self._quiet = quiet
-        self._table = _score_table(rewards) if table else None
+        self._table = new_table(["id"], ["total", *rewards], ["failures"]) if table else None
         self._done = self._failed = 0
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
@@ -52,7 +51,7 @@ class Report:
         self._done += 1
         self._failed += bool(scored.failures)
         if self._table is not None:
-            self._table.add_row(*_score_row(line, scored, self._rewards))
+            add_row(self._table, *_score_row(line, scored, self._rewards))
         if self._bar:
             self._bar.update(self._task, completed=self._done, description=f"{self._failed} failed")
         elif not self._quiet and time.monotonic() - self._last_line > _PLAIN_EVERY:
@@ -63,10 +62,10 @@ class Report:
     def finish(self, summary: JobSummary, signature: str) -> None:
         """Print the table of scores if asked, and the summary."""
         if self._table is not None:
-            Console().print(self._table)
+            print_table(self._table)
         if self._quiet:
             return
-        self._console.print(_summary_table(summary))
+        print_table(_summary_table(summary), stderr=True)
         reused = f", {summary.reused} scores taken over" if summary.reused else ""
         bad = f" ({summary.bad_lines} unreadable)" if summary.bad_lines else ""
         print(
@@ -76,33 +75,21 @@ class Report:
         )
 
 
-def _score_table(rewards: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("id", overflow="fold")
-    for name in ("total", *rewards):
-        table.add_column(escape(name), justify="right")
-    table.add_column("failures", overflow="fold")
-    return table
-
-
 def _score_row(line: Line, scored: RewardResult, rewards: Sequence[str]) -> list[str]:
     cells = [scored.scores[name].value if name in scored.scores else None for name in rewards]
-    failures = "; ".join(f"{f.reward or 'input'} {f.kind}: {f.message}" for f in scored.failures)
+    failures = "; ".join(f"{f.reward} {f.kind}: {f.message}".lstrip() for f in scored.failures)
     name = f"{line.source}:{line.number}" if isinstance(line.content, Failure) else line.content.id
-    return [escape(name), _number(scored.total), *map(_number, cells), escape(failures)]
+    return [name, _number(scored.total), *map(_number, cells), failures]
 
 
 def _summary_table(summary: JobSummary) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("reward")
-    for name in ("mean", "values", "abstained", "failed"):
-        table.add_column(name, justify="right")
+    table = new_table(["reward"], ["mean", "values", "abstained", "failed"])
     rows: list[tuple[str, RewardSummary]] = [*summary.rewards.items(), ("total", summary.total)]
     for name, counts in rows:
         failed = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.failures.items())) or "0"
         if name == "total":
             failed = ""
-        table.add_row(escape(name), _number(counts.mean), str(counts.values), str(counts.abstained), failed)
+        add_row(table, name, _number(counts.mean), str(counts.values), str(counts.abstained), failed)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 
 from rewardkit import Score, reward
@@ -50,3 +51,10 @@ def slow_words(trajectory, *, log: str = "", seconds: float = 0.0):
         with open(log, "a") as file:
             file.write(trajectory.id + "\n")
     return float(len(trajectory.completion.split()))
+
+
+class Heavy:
+    """Need a package that nobody has."""
+
+    def __init__(self):
+        importlib.import_module("no_such_package.inside")

@@ -118,7 +118,7 @@ def test_group_rewards_see_whole_groups_wherever_their_members_stand(tmp_path):
 @pytest.mark.parametrize("output", ["absent/out.jsonl", "."])
 def test_an_output_that_cannot_be_written_is_one_clear_error(tmp_path, output):
     source = write_input(tmp_path / "in.jsonl", 1)
-    with pytest.raises(ConfigError, match="out|folder"):
+    with pytest.raises(ConfigError, match=r"out|folder"):
         run([WORDS], source, tmp_path / output)
 
 
@@ -131,7 +131,7 @@ def test_two_jobs_cannot_write_one_output(tmp_path):
     from rewardkit.store import ScoreStore
 
     source = write_input(tmp_path / "in.jsonl", 3)
-    with ScoreStore(tmp_path / "out.jsonl.partial"), pytest.raises(ConfigError, match="another job"):
+    with ScoreStore(tmp_path / "out.jsonl.partial"), pytest.raises(ConfigError, match=r"another job"):
         run([WORDS], source, tmp_path / "out.jsonl", resume=True)
 
 

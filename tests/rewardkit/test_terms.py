@@ -15,7 +15,7 @@ def registry():
     rewards = Registry("reward")
     rewards.add(RewardSpec(name="words", factory=f"{FILE}:words", owner="tests", version="1"))
     rewards.add(RewardSpec(name="scaled", factory=f"{FILE}:make_words", owner="tests"))
-    rewards.add(RewardSpec(name="heavy", factory="no_such_package:X", extra="hf", owner="some-dist"))
+    rewards.add(RewardSpec(name="heavy", factory=f"{FILE}:Heavy", extra="hf", owner="some-dist"))
     return rewards
 
 

@@ -1,0 +1,147 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FILE = str(Path(__file__).parent / "rewards_for_tests.py")
+LINES = """\
+{"id": "a", "prompt": "how many?", "completion": "2", "answer": "2"}
+{"id": "b", "prompt": "how many?", "completion": "three", "answer": "2"}
+{"id": "c", "prompt": "how many?", "completion": "", "answer": "2"}
+"""
+
+
+def rewardkit(*arguments, stdin=None):
+    command = [sys.executable, "-m", "rewardkit", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def score(*arguments, stdin=None):
+    return rewardkit("score", *arguments, "--executor", "serial", stdin=stdin)
+
+
+@pytest.fixture
+def answers(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(LINES)
+    return path
+
+
+def test_results_on_standard_output_are_clean_json_lines(answers):
+    done = score(answers, "-r", f"{FILE}:words")
+    assert [json.loads(line)["total"] for line in done.stdout.splitlines()] == [1.0, 1.0, 0.0]
+    assert done.returncode == 0
+    assert "3 lines" in done.stderr
+    assert "signature: words|scale:1.0" in done.stderr
+
+
+def test_standard_input_is_a_file_called_dash(answers):
+    done = score("-", "-r", f"{FILE}:words", "-q", stdin=LINES)
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr == ""
+
+
+def test_the_exit_code_tells_that_something_failed(answers):
+    done = score(answers, "-r", f"{FILE}:reads_number")
+    assert done.returncode == 1
+    assert [json.loads(line)["total"] for line in done.stdout.splitlines()] == [2.0, None, None]
+    assert "1 error" in done.stderr
+
+
+def test_the_table_shows_failures_as_failures(answers):
+    done = score(answers, "-r", f"{FILE}:reads_number", "--table")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert rows["a"].split()[1:] == ["2", "2"]
+    assert "could not convert string to float: 'three'" in rows["b"]
+    assert rows["c"].split()[1:] == ["-", "-"]
+
+
+def test_config_and_rewards_together_make_the_total(answers, tmp_path):
+    config = tmp_path / "rewards.toml"
+    config.write_text(f'[rewards.style]\nreward = "{FILE}:words"\nweight = 0.5\noptions = {{ scale = 4 }}\n')
+    done = score(answers, "--config", config, "-r", f"2*{FILE}:words", "-o", tmp_path / "out.jsonl")
+    assert done.stdout == ""
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["total"] == 0.5 * 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.jsonl", "-r", "bleu"], "absent.jsonl"),
+        (["{answers}"], "name at least one reward"),
+        (["{answers}", "-r", "belu"], "no reward is called 'belu'; did you mean 'bleu'?"),
+        (["{answers}", "-r", "bleu:max_ordr=2"], "did you mean 'max_order'?"),
+        (["{answers}", "-r", "bleu", "--resume"], "resuming needs an output file"),
+        (["{answers}", "-r", "bleu", "--retry-failures"], "--retry-failures goes with --resume"),
+        (["{answers}", "--config", "absent.toml"], "absent.toml"),
+        (["{answers}", "-r", "absent.py:f"], "there is no file 'absent.py'"),
+        (["{answers}", "-r", "no.such.module:f"], "no.such.module"),
+        (["{answers}", "-r", "bleu", "--timeout", "0"], "--timeout"),
+        (["{answers}", "-r", "bleu", "-o", "absent/out.jsonl"], "absent"),
+        (["{answers}", "-r", "{broken}:f"], "SyntaxError"),
+    ],
+)
+def test_a_call_that_cannot_be_right_is_one_sentence_and_exit_code_2(answers, tmp_path, arguments, message):
+    (tmp_path / "broken.py").write_text("this is no python\n")
+    places = {"answers": answers, "broken": tmp_path / "broken.py"}
+    done = score(*(a.format(**places) for a in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_traceback_shows_where_an_error_comes_from(answers):
+    assert "Traceback" in score(answers, "-r", "belu", "--traceback").stderr
+
+
+def test_a_typo_in_the_command_is_answered():
+    assert "did you mean 'score'?" in rewardkit("scor").stderr
+
+
+def test_rewards_lists_all_rewards_and_shows_one():
+    listed = rewardkit("rewards").stdout
+    for name in ("math", "bleu", "exact_match"):
+        assert f" {name} " in listed
+    assert "max_order = 4" in rewardkit("rewards", "bleu").stdout
+    assert {spec["name"] for spec in json.loads(rewardkit("rewards", "--json").stdout)} >= {"math", "bleu"}
+    assert "did you mean 'bleu'" in rewardkit("rewards", "belu").stderr
+
+
+@pytest.mark.parametrize("command", ["plugins", "envs", "sandboxes"])
+def test_the_other_lists_print_tables_and_json(command):
+    assert rewardkit(command).returncode == 0
+    assert isinstance(json.loads(rewardkit(command, "--json").stdout), list)
+
+
+def test_a_broken_plugin_shows_in_plugins_rewards_and_doctor(tmp_path, monkeypatch):
+    (tmp_path / "broken_plugin.py").write_text("import absent_module\n")
+    folder = tmp_path / "broken-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[rewardkit]\nbroken = broken_plugin\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for command in ("plugins", "rewards", "doctor"):
+        done = rewardkit(command)
+        assert "absent_module" in done.stdout + done.stderr
+    assert rewardkit("doctor").returncode == 1
+
+
+def test_doctor_names_a_rival_that_owns_the_package(tmp_path, monkeypatch):
+    folder = tmp_path / "harbor_rewardkit-0.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: harbor-rewardkit\nVersion: 0.2\n")
+    (folder / "top_level.txt").write_text("rewardkit\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = rewardkit("doctor")
+    assert "pip uninstall harbor-rewardkit" in done.stdout
+    assert done.returncode == 1
+
+
+def test_check_runs_the_contract():
+    done = rewardkit("check", "exact_match")
+    assert done.returncode == 0, done.stdout
+    assert "checks passed" in done.stdout
+    assert rewardkit("check", f"{FILE}:words").returncode == 1, "counting words rewards garbage"
