@@ -107,7 +107,7 @@ _DECIMAL_COMMA = re.compile(r"-?(?:\d+,\d{2}|\d{4,},\d+|0,\d+|\d+,\d{1,2}|\d+,\d
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?([ap]m)")
 _PERCENT = re.compile(r"\\?%|\b(?:percent|pct)\b")
 _STYLE = re.compile(r"\\(?:text|mbox|mathrm)|[\s{}$~.\\]")
-_OPTION = re.compile(r"\(?([A-J])(?:\)|[.:])\s*\S")
+_OPTION = re.compile(r"\(?([A-J])(?:\)|[.:])\s+(?:[\w$]|\\(?:[dt]?frac|text|sqrt|\$))")
 
 
 def _may_be_rounded(a: str, b: str) -> bool:
@@ -127,7 +127,7 @@ def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict
     if node.kind == "text" or expected.node.kind == "text":
         if words(expected.text) == words(answer) != "":
             return Verdict(True)
-    if equal(expected.node, node) or _is_option(expected.text, answer):
+    if equal(expected.node, node) or _is_option(expected.text, answer) or _is_option(answer, expected.text):
         return Verdict(True)
     if _DECIMAL_COMMA.fullmatch(answer) and (expected.node.kind in ("num", "neg") and "." in expected.text):
         return compare(expected, answer.replace(",", "."), tolerance=tolerance)

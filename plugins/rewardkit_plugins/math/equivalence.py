@@ -20,10 +20,9 @@ from rewardkit_plugins.math.evaluation import (
     mixed_point,
     positive_point,
     symbols,
-    walk,
 )
 from rewardkit_plugins.math.regions import is_region, regions_equal
-from rewardkit_plugins.math.syntax import Node
+from rewardkit_plugins.math.syntax import Node, walk
 
 MAX_ITEMS = 40
 ROUNDED_DIGITS = 6
@@ -42,7 +41,7 @@ def equal(a: Node, b: Node) -> bool:
         return _lists_equal(a, b, *several)
     if "rel" in (a.kind, b.kind):
         return _relations_equal(a, b)
-    if is_region(a) or is_region(b):
+    if (is_region(a) or is_region(b)) and not a.kind == b.kind == "seq":
         return _regions(a, b)
     return _same_kind_equal(_folded(a), _folded(b))
 
@@ -200,7 +199,15 @@ def _lists_equal(a: Node, b: Node, items_a: list[Node], items_b: list[Node]) -> 
             return _unordered_equal(one.args, items)
         if one.kind == "seq" and len(items) > 1 and all(item.kind not in ("seq", "rel") for item in items):
             return other.kind == "list" and _ordered_equal(one.args[2:], items)
+        if one.kind == "seq" and len(items) > 1 and all(item.kind == "rel" for item in items):
+            return _ordered_equal(one.args[2:], _by_name(items))
     return _unordered_equal(_valued(items_a), _valued(items_b))
+
+
+def _by_name(items: list[Node]) -> list[Node]:
+    """Return the values of `y = 2, x = 1` in the order of the names."""
+    named = {_name(item.args[1][0]) or "": item.args[1][-1] for item in items}
+    return [named[name] for name in sorted(named)]
 
 
 def _valued(items: list[Node]) -> list[Node]:
@@ -306,11 +313,14 @@ def _value_of(relation: Node) -> Node | None:
     `x = 5`, `f(x) = 2x` and `AB : CD = 3` name a value, `5 = x` too, and a chain ends in one; `7 = 11a + c` does not.
     """
     first, last = relation.args[1][0], relation.args[1][-1]
-    if _name(first) is not None or len(relation.args[1]) > 2:
+    name = _name(first)
+    if name is not None and name in symbols(last):
+        return None  # a tautology says nothing
+    if name is not None or len(relation.args[1]) > 2:
         return last
     if _name(last) is not None and not symbols(first):
         return first
-    if not symbols(first) and not symbols(last) and equal(first, last):
+    if not symbols(first) and not symbols(last):
         return last
     return None
 
@@ -412,6 +422,6 @@ def _unwrapped(node: Node) -> Node:
 
 
 def words(text: str) -> str:
-    """Return the words of an answer for comparison as text: lower case, without commands, articles and punctuation."""
-    bare = re.sub(r"\\[A-Za-z]+|[\\{}$]", " ", text).lower()
+    """Return the words of an answer for comparison as text: lower case, without styles, articles and punctuation."""
+    bare = re.sub(r"\\(?:text\w*|mbox|math[a-z]+|quad|left|right)(?![a-z])|[\\{}$]", " ", text).lower()
     return " ".join(word for word in re.findall(r"[^\W_]+|[-+*/^=<>|!%]", bare) if word not in ("a", "an", "the"))

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from rewardkit_plugins.math.syntax import Node
+from rewardkit_plugins.math.syntax import Node, walk
 
 MAX_BITS = 20_000
 MAX_OPERATIONS = 4_000
@@ -219,18 +219,6 @@ def context(digits: int) -> Any:
 def symbols(node: Node) -> frozenset[str]:
     """Return the names of the symbols and words in a tree."""
     return frozenset(part.args[0] for part in walk(node) if part.kind in ("sym", "text"))
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """Yield the node and all nodes below it."""
-    yield node
-    for part in node.args:
-        if isinstance(part, Node):
-            yield from walk(part)
-        elif isinstance(part, tuple):
-            for inner in part:
-                if isinstance(inner, Node):
-                    yield from walk(inner)
 
 
 def positive_point(seed: int) -> Point:

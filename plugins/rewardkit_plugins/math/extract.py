@@ -37,7 +37,7 @@ def extract_reference(reference: str) -> str | None:
     if boxed is not None:
         return boxed[0] or None
     answer = _hashed(reference)
-    if answer is None and (len(reference) > 300 or "\n" in reference.strip() or _MARKER.search(reference)):
+    if answer is None and (len(reference) > 300 or "\n" in reference.strip() or _last_marker(reference) is not None):
         answer = _unmarked(reference[-TAIL:].strip())
     if answer is None and (formulas := _formulas(reference)) and _is_all_formula(reference, formulas):
         answer = _joined(reference, formulas, trusted=True)
@@ -51,13 +51,13 @@ _BOX = re.compile(r"\\[bf](?:ox|oxed)(?![A-Za-z])\s*")
 
 def _last_boxes(text: str, *, trusted: bool) -> tuple[str, int] | None:
     """Return the content of the last box, with those it is joined to, and where it ends."""
-    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    start = _last_box(text, 0, len(text))
     if start < 0:
         return None
     content, end = _box(text, start)
     contents = [content]
     while len(contents) < 10:
-        before = max(text.rfind("\\boxed", 0, start), text.rfind("\\fbox", 0, start))
+        before = _last_box(text, max(0, start - LONGEST_BOX - 60), start)
         if before < 0:
             break
         content, stop = _box(text, before)
@@ -68,8 +68,15 @@ def _last_boxes(text: str, *, trusted: bool) -> tuple[str, int] | None:
     return ", ".join(c for c in reversed(contents) if c), end
 
 
+def _last_box(text: str, low: int, high: int) -> int:
+    boxed = text.rfind("\\boxed", low, high)
+    return max(boxed, text.rfind("\\fbox", max(boxed, low), high))
+
+
 def _box(text: str, start: int) -> tuple[str, int]:
     """Return what the box at `start` holds and where it ends; a box that is never closed holds the rest of its line."""
+    if (simple := _SIMPLE_BOX.match(text, start)) is not None:
+        return simple[1].strip(), simple.end()
     match = _BOX.match(text, start)
     begin = match.end() if match else start + 6
     if begin >= len(text) or text[begin] != "{":
@@ -84,6 +91,7 @@ def _box(text: str, start: int) -> tuple[str, int]:
     return line.strip().rstrip("$.").strip(), begin + 1 + len(line)
 
 
+_SIMPLE_BOX = re.compile(r"\\boxed\{([^{}\\]{0,200})\}")
 _WORD = re.compile(r"[^\s$\\{}]{1,40}")
 _BRACE = re.compile(r"(?<!\\)[{}]")
 _SEPARATOR = re.compile(r"\\(?:quad|qquad|text|mbox|textbf|[(),;! \[\]$])|[${}~\s]")
@@ -116,9 +124,8 @@ _NUMBER = re.compile(
     rf"(?<![\w.\\^_)])(?:[-−](?=[\d.$\\]))?{_NUMBER_TEXT}"
     rf"(?:(?:,\s?-?{_NUMBER_TEXT}){{0,8}},?\s(?:or|and)\s-?{_NUMBER_TEXT})?"
 )
-_MARKER = re.compile(
-    r"(?:(?<![a-z])answer(?:\s+(?:is|should\s+be|must\s+be|=)(?![a-z])\s*:?|\s{0,3}[*_]{0,3}\s{0,3}[:=])|^\s{0,3}A:)[*_\s]{0,9}",
-    re.IGNORECASE | re.MULTILINE,
+_ANSWER_IS = re.compile(
+    r"answer(?:\s{1,3}(?:is|should\sbe|must\sbe|=)(?![a-z])\s?:?|\s{0,3}[*_]{0,3}\s{0,3}[:=])[*_\s]{0,9}", re.IGNORECASE
 )
 _FINAL = re.compile(r"final\s+answer\s*(?:is|:)[\s:*]{0,9}", re.IGNORECASE)
 _SECOND_THOUGHT = re.compile(r"\b(?:wait|actually|correction|sorry|mistake)\b", re.IGNORECASE)
@@ -157,9 +164,9 @@ def _unmarked(text: str) -> str | None:
     """Return the answer of a text without boxes."""
     if not text:
         return None
-    markers = [match.end() for match in _MARKER.finditer(text)]
-    if markers and not _SECOND_THOUGHT.search(text, markers[-1]):
-        answer = _clause(text[markers[-1] :])
+    marker = _last_marker(text)
+    if marker is not None and not _SECOND_THOUGHT.search(text, marker):
+        answer = _clause(text[marker:])
         if answer:
             return answer
     outputs = _OUTPUT.findall(text)
@@ -168,12 +175,29 @@ def _unmarked(text: str) -> str | None:
     return _ending(text, whole=True)
 
 
+def _last_marker(text: str) -> int | None:
+    """Return where the last "answer is", "Answer:" or, at the start of a line, "A:" ends."""
+    ends = []
+    lower = text.lower()
+    position = len(text)
+    while (position := lower.rfind("answer", 0, position)) >= 0:
+        if (match := _ANSWER_IS.match(text, position)) is not None:
+            ends.append(match.end())
+            break
+    position = text.rfind("A:")
+    if position >= 0 and not text[:position].rpartition("\n")[2].strip():
+        ends.append(position + 2)
+    return max(ends, default=None)
+
+
 def _clause(text: str) -> str | None:
     """Return the answer in the sentence at the start of `text`."""
     text = text.lstrip(" \n\t*:_").replace("**", "")
     if not text.startswith(("\\[", "$$", "\\begin")):
         text = _SENTENCE_END.split(text, 1)[0]
     text = text[:TAIL].strip(" *_\"'`")
+    if _NUMBER.fullmatch(text):
+        return text
     start = _NUMBER.match(_HEDGE.sub("", text))
     if start is not None and _prose(text) and not _formulas(text):
         return start[0].strip()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value, symbols, walk
-from rewardkit_plugins.math.syntax import Node
+from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value, symbols
+from rewardkit_plugins.math.syntax import Node, walk
 
 MAX_ENDS = 24
 

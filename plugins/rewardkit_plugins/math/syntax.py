@@ -1,19 +1,21 @@
 """Reads an answer, in LaTeX or plain text, into a small syntax tree; what the tree means is `evaluation`'s business.
 
-Everything is bounded: an answer has at most MAX_LENGTH characters and MAX_DEPTH levels of nesting, and the tree is never
+Everything is bounded: an answer has at most MAX_LENGTH characters and MAX_DEPTH levels of brackets, and the tree is never
 handed to Python's own evaluator. Macros, text-mode tricks and anything that needs a TeX engine are not covered: what
 cannot be read raises UnreadableError, and the caller compares it as text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from rewardkit_plugins.math.tokens import Token, tokenize
 
 MAX_LENGTH = 2_000
-MAX_DEPTH = 40
+MAX_DEPTH = 40  # of brackets
+MAX_LEVELS = 100  # of the tree
 MAX_DIGITS = 1_000
 
 RELATIONS = frozenset({"=", "!=", "<", ">", "<=", ">=", "in", "equiv"})
@@ -59,7 +61,36 @@ def parse(text: str) -> Node:
     node = parser.answer()
     if parser.position < len(tokens):
         raise UnreadableError(f"cannot read {parser.peek().value!r}")
+    _check_levels(node)
     return node
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield the node and all nodes below it."""
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        yield part
+        pending += _children(part)
+
+
+def _children(node: Node) -> list[Node]:
+    found: list[Node] = []
+    for part in node.args:
+        if isinstance(part, Node):
+            found.append(part)
+        elif isinstance(part, tuple):
+            found += [inner for inner in part if isinstance(inner, Node)]
+    return found
+
+
+def _check_levels(node: Node) -> None:
+    level = [node]
+    for _ in range(MAX_LEVELS):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise UnreadableError(f"more than {MAX_LEVELS} levels")
 
 
 _END = Token("end", "")
@@ -128,6 +159,8 @@ class _Parser:
 
     def ratio(self) -> Node:
         terms = [self.sum()]
+        if self.accept("choose") is not None:
+            return Node("call", ("binom", terms[0], self.sum()))
         while self.accept(":") is not None:
             terms.append(self.sum())
         return terms[0] if len(terms) == 1 else Node("ratio", tuple(terms))
@@ -317,7 +350,7 @@ class _Parser:
             return Node("const", (CONSTANTS[name],))
         if name == "frac":
             return Node("div", (self.digit(), self.digit()))
-        if name in ("binom", "choose"):
+        if name == "binom":
             return Node("call", ("binom", self.digit(), self.digit()))
         if name == "sqrt":
             return self.root()
@@ -398,7 +431,7 @@ class _Parser:
 
 
 _NOT_A_FACTOR = frozenset(
-    {"and", "or", "union", "inter", "diff", "pm", "mp", "mid", "newline", "rfloor", "rceil", "rangle"}
+    {"and", "or", "union", "inter", "diff", "pm", "mp", "mid", "choose", "newline", "rfloor", "rceil", "rangle"}
     | {f"end:{name}" for name in ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array", "cases")}
 )
 

@@ -29,11 +29,14 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(_operator(lexeme))
         elif kind == "num":
             tokens.append(Token("num", lexeme.replace(",", "")))
+        elif kind == "repeating":
+            tokens.append(Token("num", _repeating(lexeme)))
         elif kind == "word":
             tokens += _word(lexeme)
         elif kind == "style":
             inside, position = _group(text, position)
-            tokens += _text(inside)
+            unit = bool(tokens) and (tokens[-1].kind == "num" or tokens[-1].value in _ENDS) and _UNIT.fullmatch(inside)
+            tokens += [Token("text", inside)] if unit else _text(inside)
         elif kind == "cmd":
             tokens += _command(lexeme[1:])
         elif kind == "env":
@@ -54,6 +57,7 @@ def clean(text: str) -> str:
 # Words are matched whole, so a bare `east` is a word and `xy` a product.
 _TOKEN = re.compile(
     r"""\s+
+    |(?P<repeating>\d{0,9}\.\d{0,9}\\(?:overline|bar|dot)\s{0,3}\{\d{1,9}\})
     |(?P<num>\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3}(?!\w))?|\.\d+)
     |\\(?P<verb>begin|end)\s*\{(?P<name>[A-Za-z]+\*?)(?P<env>\})
     |(?P<style>\\(?:text|textbf|textit|textrm|textsf|mbox|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|operatorname|boldsymbol|bm|rm)\b\s*)
@@ -97,7 +101,7 @@ _PERCENT = frozenset({"percent", "pct", "percentage", "percents"})
 _PLAIN_FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi infinity inf infty gcd lcm".split()
 )
-_SHORT_UNITS = frozenset("cm mm km kg mg ml ft mi hr hrs min mph am pm lb lbs oz sec yd yds kmh USD gal deg".split())
+_SHORT_UNITS = frozenset("cm mm km kg mg ml ft mi hr hrs min mph am pm lb lbs oz sec yd yds kmh USD gal deg per".split())
 
 
 def _operator(lexeme: str) -> Token:
@@ -127,6 +131,8 @@ def _word(word: str) -> list[Token]:
     return [Token("sym", letter) for letter in word]
 
 
+_ENDS = frozenset({"}", ")", "°", "%"})
+_UNIT = re.compile(r"\s*(?!(?:e|i|pi|and|or)\s*$)[A-Za-zµ.]+(?:[\s/^·]+[A-Za-z0-9.]+)*\s*")
 _GLUED = re.compile(r"(and|or)([A-Za-z])$")
 _NUMBER_WORDS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 
@@ -145,13 +151,20 @@ def _text(inside: str) -> list[Token]:
         return [Token("num", _NUMBER_WORDS[lower])]
     if lower in _PLAIN_FUNCTIONS:
         return [Token("cmd", lower)]
-    unit = len(stripped) == 1 and inside[0] == " "
-    return [Token("text", stripped)] if unit or not _is_formula(stripped) else tokenize(stripped)
+    return tokenize(stripped) if _is_formula(stripped) else [Token("text", stripped)]
 
 
 def _is_formula(text: str) -> bool:
-    """Tell whether text holds no word: `(C)`, `C, F, H`, `x+1`; a lone letter behind a space is a unit (`5\\text{ m}`)."""
+    """Tell whether text holds no word: `(C)`, `C, F, H`, `x+1`."""
     return re.search(r"[A-Za-z]{2}|\\[A-Za-z]", text) is None and len(text) <= 60
+
+
+def _repeating(lexeme: str) -> str:
+    """Return a repeating decimal such as `0.1\\overline{6}` as a fraction of integers."""
+    whole, fixed, period = re.findall(r"\d+|(?<=\.)(?=\\)", "0" + lexeme)
+    places, length = len(fixed), len(period)
+    repeated = int(whole + fixed + period) - int(whole + fixed)
+    return f"{repeated}/{(10**length - 1) * 10**places}"
 
 
 def _group(text: str, position: int) -> tuple[str, int]:
