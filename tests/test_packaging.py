@@ -20,7 +20,7 @@ PACKAGES = {
     "rewardkit_envs": ROOT / "envs/rewardkit_envs",
     "rewardkit_sandbox": ROOT / "sandbox/rewardkit_sandbox",
 }
-HEAVY = (
+HEAVY = ("torch", "ray", "docker", "sympy", "transformers", "gymnasium", "numpy", "rich", "pluggy", "msgspec")
     "torch",
     "ray",
     "docker",
