@@ -69,7 +69,7 @@ $(BIN)/pip:
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "creating $(VENV) with $$($$python --version)"; \
-	    $$python -m venv $(VENV) && exec $(PIP_INSTALL) pip; \
+	    $$python -m venv $(VENV) && exec $(PIP_INSTALL) --upgrade pip; \
 	    echo "$$python cannot create a virtual environment: install its venv module (Debian: python3-venv)" >&2; exit 1; \
 	  fi; \
 	done; echo "rewardkit needs Python 3.11 or newer: install it, or name one with 'make PYTHON=/path/to/python'" >&2; exit 1

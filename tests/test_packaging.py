@@ -21,18 +21,6 @@ PACKAGES = {
     "rewardkit_sandbox": ROOT / "sandbox/rewardkit_sandbox",
 }
 HEAVY = ("torch", "ray", "docker", "sympy", "transformers", "gymnasium", "numpy", "rich", "pluggy", "msgspec")
-    "torch",
-    "ray",
-    "docker",
-    "sympy",
-    "transformers",
-    "gymnasium",
-    "numpy",
-    "rich",
-    "pluggy",
-    "msgspec",
-    "asyncio",
-)
 
 
 @pytest.fixture(scope="module")
