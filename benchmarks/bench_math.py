@@ -82,9 +82,7 @@ def rows(name: str) -> list[dict[str, object] | dict[str, str]]:
 def trajectories(pairs: Sequence[Pair]) -> list[Trajectory]:
     """Return the pairs as trajectories of one step."""
     return [
-        Trajectory(
-            task=Task(references=(gold,)), steps=(Step(action=Message(role="assistant", content=response)),)
-        )
+        Trajectory(task=Task(references=(gold,)), steps=(Step(action=Message(role="assistant", content=response)),))
         for gold, response in pairs
     ]
 

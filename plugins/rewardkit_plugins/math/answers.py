@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from rewardkit_plugins.math.equivalence import equal, words
-from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, positive_point, symbols
+from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, positive_point
 from rewardkit_plugins.math.extract import extract_reference
-from rewardkit_plugins.math.syntax import MAX_LENGTH, Node, UnreadableError, parse
-
+from rewardkit_plugins.math.syntax import MAX_LENGTH, parse
+from rewardkit_plugins.math.tree import Node, UnreadableError, symbols
 
 
 class Verdict(NamedTuple):
@@ -118,15 +118,16 @@ def _may_be_rounded(a: str, b: str) -> bool:
 def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict:
     if len(answer) > MAX_LENGTH:
         return Verdict(False, f"the answer is longer than {MAX_LENGTH} characters")
-    if expected.time is not None or (time := _time(answer)) is not None:
+    if expected.time is not None or _time(answer) is not None:
         return Verdict(_same_time(expected.text, answer))
     node = _parsed(answer)
     if node is None or expected.node is None:
         same = words(expected.text) == words(answer) != ""
-        return Verdict(same or _is_option(expected.text, answer), "" if node else "the answer cannot be read as mathematics")
-    if node.kind == "text" or expected.node.kind == "text":
-        if words(expected.text) == words(answer) != "":
-            return Verdict(True)
+        return Verdict(
+            same or _is_option(expected.text, answer), "" if node else "the answer cannot be read as mathematics"
+        )
+    if "text" in (node.kind, expected.node.kind) and words(expected.text) == words(answer) != "":
+        return Verdict(True)
     if equal(expected.node, node) or _is_option(expected.text, answer) or _is_option(answer, expected.text):
         return Verdict(True)
     if _DECIMAL_COMMA.fullmatch(answer) and (expected.node.kind in ("num", "neg") and "." in expected.text):

@@ -1,8 +1,7 @@
 """Decides whether two syntax trees are the same answer; extraction and plain numbers are decided before this.
 
-Scalars are equal if their exact values are, or if the difference vanishes as the precision grows; expressions with
-symbols if that holds at fixed random points (Schwartz-Zippel). Nothing is simplified, so the cost is bounded.
-Asymmetries: none; `equal(a, b) == equal(b, a)`.
+What an answer is (a list, an interval, an equation that names a value) decides how it is compared; numbers and
+expressions are `scalars`' business. The order of the two does not matter.
 """
 
 from __future__ import annotations
@@ -11,21 +10,12 @@ import itertools
 import re
 from fractions import Fraction
 
-from rewardkit_plugins.math.evaluation import (
-    DIGITS,
-    Evaluator,
-    Point,
-    UndecidedError,
-    Value,
-    mixed_point,
-    positive_point,
-    symbols,
-)
+from rewardkit_plugins.math.evaluation import UndecidedError
 from rewardkit_plugins.math.regions import is_region, regions_equal
-from rewardkit_plugins.math.syntax import Node, walk
+from rewardkit_plugins.math.scalars import multiple, scalars_equal
+from rewardkit_plugins.math.tree import Node, symbols, walk
 
 MAX_ITEMS = 40
-ROUNDED_DIGITS = 6
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -59,106 +49,6 @@ def _same_kind_equal(a: Node, b: Node) -> bool:
     if kinds & {"text"} and kinds != {"text"}:
         return False
     return scalars_equal(a, b)
-
-
-# ---- scalars
-
-
-def scalars_equal(a: Node, b: Node) -> bool:
-    """Tell whether two expressions have the same value, wherever both are defined.
-
-    A decimal of ROUNDED_DIGITS significant digits or more equals the exact number that it rounds; a shorter one must be
-    exact. The degree sign is a unit: `90°` equals 90 as well as pi/2.
-    """
-    if "deg" in (a.kind, b.kind):
-        return _degrees_equal(a, b)
-    names = symbols(a) | symbols(b)
-    if not names:
-        return _equal_at(a, b, positive_point(0)) or _is_rounded(a, b) or _is_rounded(b, a)
-    if symbols(a) != symbols(b) and not (symbols(a) and symbols(b)):
-        return _is_constant(a, b)
-    return _equal_everywhere(a, b)
-
-
-def _is_constant(a: Node, b: Node) -> bool:
-    return _equal_everywhere(a, b)
-
-
-def _degrees_equal(a: Node, b: Node) -> bool:
-    bare_a = a.args[0] if a.kind == "deg" else a
-    bare_b = b.args[0] if b.kind == "deg" else b
-    return scalars_equal(bare_a, bare_b) or (a.kind != b.kind and _equal_at(a, b, positive_point(0)))
-
-
-def _equal_everywhere(a: Node, b: Node) -> bool:
-    """Compare at points: all must agree where the coordinates are positive; elsewhere only real values count."""
-    agreed = 0
-    for seed in range(4):
-        try:
-            if not _equal_at(a, b, positive_point(seed)):
-                return False
-            agreed += 1
-        except UndecidedError:
-            continue
-        if agreed == 2:
-            break
-    for seed in range(2):
-        try:
-            if not _equal_at(a, b, mixed_point(seed)) and _both_real(a, b, mixed_point(seed)):
-                return False
-            agreed += 1
-        except UndecidedError:
-            continue
-    if agreed < 2:
-        raise UndecidedError("undefined at most points")
-    return True
-
-
-def _equal_at(a: Node, b: Node, point: Point) -> bool:
-    """Compare two values: exactly if they are fractions, else by whether the difference vanishes with the precision."""
-    coarse, fine = (Evaluator(point, digits=digits) for digits in DIGITS)
-    x, y = coarse.value(a), coarse.value(b)
-    if isinstance(x, Fraction) and isinstance(y, Fraction):
-        return x == y
-    difference, size = _distance(coarse, x, y)
-    if difference > size * 1e-10 and size > 1e-15:
-        return False
-    finer, size = _distance(fine, fine.value(a), fine.value(b))
-    tiny = fine.ctx.mpf(10) ** -(DIGITS[1] - 20)
-    return bool(finer <= size * tiny or finer <= difference * fine.ctx.mpf(10) ** (DIGITS[0] - DIGITS[1] + 20))
-
-
-def _distance(evaluator: Evaluator, x: Value, y: Value) -> tuple[Value, Value]:
-    left, right = evaluator.inexact(x), evaluator.inexact(y)
-    return abs(left - right), max(abs(left), abs(right))
-
-
-def _both_real(a: Node, b: Node, point: Point) -> bool:
-    evaluator = Evaluator(point)
-    try:
-        evaluator.real(evaluator.value(a))
-        evaluator.real(evaluator.value(b))
-    except UndecidedError:
-        return False
-    return True
-
-
-def _is_rounded(decimal: Node, exact: Node) -> bool:
-    """Tell whether a literal decimal is `exact`, an expression, rounded or cut after enough digits."""
-    sign = -1 if decimal.kind == "neg" else 1
-    literal = decimal.args[0] if decimal.kind == "neg" else decimal
-    inner = exact.args[0] if exact.kind == "neg" else exact
-    if literal.kind != "num" or not literal.args[1] or (inner.kind == "num" and inner.args[1]):
-        return False
-    number = literal.args[0]
-    places = len(str(number.denominator)) if number.denominator > 1 else 0
-    while places and (number * 10 ** (places - 1)).denominator == 1:
-        places -= 1
-    if places == 0 or len(str(abs(number.numerator) * 10**places // number.denominator)) < ROUNDED_DIGITS:
-        return False
-    evaluator = Evaluator(positive_point(0))
-    value = evaluator.inexact(evaluator.value(exact))
-    return bool(abs(value - evaluator.inexact(sign * number)) < evaluator.ctx.mpf(10) ** -places)
 
 
 # ---- several answers
@@ -268,12 +158,17 @@ def _folded_matrix(kind: str, parts: list[Node]) -> Node:
     if len(matrices) == 2 and kind != "add":
         raise UndecidedError("a product of matrices")
     shape = matrices[0].args
-    if kind == "add" and (len(matrices) != 2 or any(len(m.args) != len(shape) or len(m.args[0]) != len(shape[0]) for m in matrices)):
+    if kind == "add" and (
+        len(matrices) != 2 or any(len(m.args) != len(shape) or len(m.args[0]) != len(shape[0]) for m in matrices)
+    ):
         raise UndecidedError("a sum of different shapes")
     rows = range(len(shape))
     columns = range(len(shape[0]))
-    pick = lambda part, r, c: part.args[r][c] if part.kind == "matrix" else part  # noqa: E731
-    return Node("matrix", tuple(tuple(Node(kind, tuple(pick(p, r, c) for p in parts)) for c in columns) for r in rows))
+
+    def entry(row: int, column: int) -> Node:
+        return Node(kind, tuple(p.args[row][column] if p.kind == "matrix" else p for p in parts))
+
+    return Node("matrix", tuple(tuple(entry(r, c) for c in columns) for r in rows))
 
 
 def _ratios_equal(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
@@ -292,13 +187,13 @@ def _ratios_equal(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
 
 
 def _relations_equal(a: Node, b: Node) -> bool:
-    """Compare equations and inequalities with each other, with the region they describe, or with the value they name."""
+    """Compare equations and inequalities with each other, with the region or with the value they describe."""
     if a.kind == b.kind == "rel":
         name_a, name_b = _name(a.args[1][0]), _name(b.args[1][0])
         if is_region(a) or is_region(b):
             return _chains_equal(a, b) or _regions(a, b)
         if name_a is not None and name_b is not None:
-            return name_a == name_b and equal(a.args[1][-1], b.args[1][-1]) or _proportional(a, b)
+            return (name_a == name_b and equal(a.args[1][-1], b.args[1][-1])) or _proportional(a, b)
         return _proportional(a, b) or _chains_equal(a, b)
     relation, other = (a, b) if a.kind == "rel" else (b, a)
     if is_region(relation) or is_region(other):
@@ -312,11 +207,12 @@ def _value_of(relation: Node) -> Node | None:
 
     `x = 5`, `f(x) = 2x` and `AB : CD = 3` name a value, `5 = x` too, and a chain ends in one; `7 = 11a + c` does not.
     """
-    first, last = relation.args[1][0], relation.args[1][-1]
+    operands: tuple[Node, ...] = relation.args[1]
+    first, last = operands[0], operands[-1]
     name = _name(first)
     if name is not None and name in symbols(last):
         return None  # a tautology says nothing
-    if name is not None or len(relation.args[1]) > 2:
+    if name is not None or len(operands) > 2:
         return last
     if _name(last) is not None and not symbols(first):
         return first
@@ -329,13 +225,11 @@ def _name(node: Node) -> str | None:
     """Return the name that the left side of `name = value` stands for, or None; of `f(x)` it is f."""
     if node.kind in ("sym", "text"):
         return str(node.args[0])
-    if node.kind == "const" and node.args[0] != "inf":
-        return None
     if node.kind == "call":
-        inner = _name(node.args[1]) if len(node.args) == 2 else None
-        return None if inner is None else str(node.args[0]) if len(node.args[0]) == 1 else f"{node.args[0]} {inner}"
-    if node.kind == "mul" and node.args[1].kind == "sym" and node.args[0].kind == "sym":
-        return str(node.args[0].args[0]) + str(node.args[1].args[0])
+        function, inner = str(node.args[0]), _name(node.args[1]) if len(node.args) == 2 else None
+        return inner and (function if len(function) == 1 else f"{function} {inner}")
+    if node.kind == "mul" and node.args[0].kind == node.args[1].kind == "sym":
+        return str(node.args[0].args[0])
     if node.kind in ("mul", "div", "ratio", "seq"):
         parts = [_name(part) for part in node.args if isinstance(part, Node)]
         return None if None in parts else f"{node.kind} {parts}"
@@ -346,7 +240,7 @@ def _proportional(a: Node, b: Node) -> bool:
     """Tell whether two equations have the same solutions because one is a multiple of the other."""
     if any(operators != ("=",) for operators in (a.args[0], b.args[0])) or symbols(a) != symbols(b):
         return False
-    return _multiple(_difference(a), _difference(b)) is not None
+    return multiple(_difference(a), _difference(b)) is not None
 
 
 def _chains_equal(a: Node, b: Node) -> bool:
@@ -365,7 +259,7 @@ def _links_equal(a: Node, b: Node) -> bool:
         return True
     if "in" in (a.args[0][0], b.args[0][0]) or symbols(a) != symbols(b) or not symbols(a):
         return False
-    ratio = _multiple(_difference(a), _difference(b))
+    ratio = multiple(_difference(a), _difference(b))
     if ratio is None:
         return False
     operator = a.args[0][0]
@@ -375,22 +269,6 @@ def _links_equal(a: Node, b: Node) -> bool:
 def _difference(relation: Node) -> Node:
     left, right = relation.args[1]
     return Node("add", (left, Node("neg", (right,))))
-
-
-def _multiple(a: Node, b: Node) -> Value | None:
-    """Return the constant c of a = c·b (c not 0), or None if there is none."""
-    ratios = []
-    for seed in range(4):
-        try:
-            evaluator = Evaluator(positive_point(seed))
-            x, y = evaluator.value(a), evaluator.value(b)
-            ratios.append(x / y)
-        except (UndecidedError, ZeroDivisionError):
-            continue
-    if len(ratios) < 2 or any(abs(r - ratios[0]) > abs(ratios[0]) * Fraction(1, 10**20) for r in ratios[1:]):
-        return None
-    evaluator = Evaluator(positive_point(0))
-    return None if ratios[0] == 0 else evaluator.real(ratios[0])
 
 
 def _regions(a: Node, b: Node) -> bool:
@@ -403,15 +281,16 @@ def _of_symbol(node: Node) -> Node:
     """Return an inequality of `f(x)` as one of f, since it is the values of f that it bounds."""
     if node.kind != "rel":
         return node
-    operands = (Node("sym", (x.args[0],)) if x.kind == "call" and len(x.args[0]) == 1 else x for x in node.args[1])
-    return Node("rel", (node.args[0], tuple(operands)))
+    operands: tuple[Node, ...] = node.args[1]
+    named = (Node("sym", (x.args[0],)) if x.kind == "call" and len(x.args[0]) == 1 else x for x in operands)
+    return Node("rel", (node.args[0], tuple(named)))
 
 
 # ---- wrappers
 
 
 def _unwrapped(node: Node) -> Node:
-    """Return the region of `x \\in region`, and the one element of a set with one."""
+    """Return the region that "x in region" names, and the one element of a set with one."""
     while True:
         if node.kind == "rel" and node.args[0] == ("in",) and _name(node.args[1][0]) is not None:
             node = node.args[1][1]

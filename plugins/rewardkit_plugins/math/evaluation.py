@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from rewardkit_plugins.math.syntax import Node, walk
+from rewardkit_plugins.math.tree import Node
 
 MAX_BITS = 20_000
 MAX_OPERATIONS = 4_000
@@ -189,7 +189,7 @@ class Evaluator:
         return self.ctx.floor(whole) if name == "floor" else self.ctx.ceil(whole)
 
     def _log(self, name: str, number: Value, base: Value | None = None) -> Value:
-        """Return the logarithm; without a base `\\log` is natural, as `\\ln` is."""
+        """Return the logarithm; without a base, `log` is natural as `ln` is."""
         divisor = {"lg": Fraction(10)}.get(name) if base is None else base
         logarithm = self.ctx.ln(self.inexact(number))
         return logarithm if divisor is None else logarithm / self.ctx.ln(self.inexact(divisor))
@@ -201,8 +201,9 @@ class Evaluator:
         return 1 / value if name in ("cot", "sec", "csc") else value
 
 
-_ELEMENTARY = {name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp")} | {
-    "cot": "tan", "sec": "cos", "csc": "sin", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "Re": "re", "Im": "im",
+_ELEMENTARY = {
+    "sin": "sin", "cos": "cos", "tan": "tan", "cot": "tan", "sec": "cos", "csc": "sin", "sinh": "sinh", "cosh": "cosh",
+    "tanh": "tanh", "exp": "exp", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "Re": "re", "Im": "im",
 }  # fmt: skip
 
 
@@ -214,11 +215,6 @@ def context(digits: int) -> Any:
     fresh = MPContext()
     fresh.dps = digits
     return fresh
-
-
-def symbols(node: Node) -> frozenset[str]:
-    """Return the names of the symbols and words in a tree."""
-    return frozenset(part.args[0] for part in walk(node) if part.kind in ("sym", "text"))
 
 
 def positive_point(seed: int) -> Point:

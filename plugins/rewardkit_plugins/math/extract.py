@@ -1,10 +1,10 @@
-"""Finds the final answer in a response or in a reference; whether it is right is `answers`' business.
+r"""Finds the final answer in a response or in a reference; whether it is right is `answers`' business.
 
-What counts, in this order: what stands in the last `<answer>` (and behind the last `</think>`), the last `\\boxed` or
-`\\fbox` (a later "final answer is" overrules it), the line behind the last `####`, what follows "answer is" or
-"Answer:", the last output block of a program, and the last formula or number. Several boxes or formulas joined by "and",
-"or" or commas are one answer of several items. Only the last TAIL characters are searched for what is not boxed, so the
-time is linear in the response, whatever it holds.
+What counts, in this order: what stands in the last `<answer>` (and behind the last `</think>`), the last `\boxed` or
+`\fbox` (a later "final answer is" overrules it), the line behind the last `####`, what follows "answer is" or
+"Answer:", the last output block of a program, and the last formula or number. Several boxes or formulas joined by
+"and", "or" or commas are one answer of several items. Only the last TAIL characters are searched for what is not boxed,
+so the time is linear in the response, whatever it holds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_BOX = 2_001
 def extract(response: str, *, require_boxed: bool = False) -> str | None:
     """Return the text of the answer that `response` ends with, or None if it gives none.
 
-    With `require_boxed` only `\\boxed` and `\\fbox` count.
+    With `require_boxed` only boxes count.
     """
     text = _after_tags(response)
     boxed = _last_boxes(text, trusted=False)
@@ -32,7 +32,7 @@ def extract(response: str, *, require_boxed: bool = False) -> str | None:
 
 
 def extract_reference(reference: str) -> str | None:
-    """Return the answer that a reference holds: bare, boxed, behind `####`, or at the end of a solution; None if blank."""
+    """Return the answer of a reference: bare, boxed, behind `####`, or at the end of a solution; None if blank."""
     boxed = _last_boxes(reference, trusted=True)
     if boxed is not None:
         return boxed[0] or None
@@ -96,7 +96,8 @@ _WORD = re.compile(r"[^\s$\\{}]{1,40}")
 _BRACE = re.compile(r"(?<!\\)[{}]")
 _SEPARATOR = re.compile(r"\\(?:quad|qquad|text|mbox|textbf|[(),;! \[\]$])|[${}~\s]")
 _BREAKING = frozenset(
-    "so then thus hence therefore get gets is are but not wait actually no gives now instead rather simplify check".split()
+    {"so", "then", "thus", "hence", "therefore", "get", "gets", "is", "are", "but", "not", "wait", "actually", "no"}
+    | {"gives", "now", "instead", "rather", "simplify", "check"}
 )
 
 
@@ -220,21 +221,20 @@ def _ending(text: str, *, whole: bool) -> str | None:
     prose = _prose(bare)
     if whole and not formulas and not prose:
         return bare or None
-    number = None
-    for number in _NUMBER.finditer(text):
-        pass
-    if formulas and (number is None or formulas[-1][1] >= number.start()):
+    numbers = list(_NUMBER.finditer(text))
+    if formulas and (not numbers or formulas[-1][1] >= numbers[-1].start()):
         return _joined(text, formulas, trusted=False)
-    if number is not None:
-        return number[0].strip()
+    if numbers:
+        return numbers[-1][0].strip()
     return bare if whole and len(prose) <= 5 and len(bare) <= 80 else None
 
 
 _PROSE = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2,}")
 _MACRO = re.compile(r"\\(?:(?:begin|end)\{\w{1,20}\*?\}|[A-Za-z]+)")
 _MATHEMATICAL = frozenset(
-    "and or pct percent percentage sin cos tan cot sec csc ln log exp sqrt pi infinity inf am pm arcsin arccos arctan "
-    "xy yz xz ab bc ac ax bx cx abc xyz degrees degree".split()
+    {"and", "or", "pct", "percent", "percentage", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "sqrt"}
+    | {"pi", "infinity", "inf", "am", "pm", "arcsin", "arccos", "arctan", "degrees", "degree"}
+    | {"xy", "yz", "xz", "ab", "bc", "ac", "ax", "bx", "cx", "abc", "xyz"}
 )
 _DISPLAY = re.compile(
     r"\$\$(?P<a>[^$]{1,600})\$\$|\\\[(?P<b>.{1,600}?)\\\]|\\\((?P<c>.{1,400}?)\\\)"

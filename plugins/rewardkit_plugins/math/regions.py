@@ -6,11 +6,12 @@ between those, and points beyond. Regions of the plane are not covered.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
-from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value, symbols
-from rewardkit_plugins.math.syntax import Node, walk
+from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value
+from rewardkit_plugins.math.tree import Node, symbols, walk
 
 MAX_ENDS = 24
 
@@ -41,9 +42,17 @@ def _probes(a: Node, b: Node) -> list[Value]:
         if len(ends) > MAX_ENDS:
             raise UndecidedError("too many ends")
     ends.sort()
-    middles = [(x + y) / 2 for x, y in zip(ends, ends[1:], strict=False)]
+    middles = [(x + y) / 2 for x, y in itertools.pairwise(ends)]
     outside = [ends[0] - Fraction(17, 7), ends[-1] + Fraction(17, 7)] if ends else []
-    return [*ends, *middles, *outside, Fraction(1, 97), Fraction(-355, 113), Fraction(1_000_003, 7), Fraction(-999_983, 7)]
+    return [
+        *ends,
+        *middles,
+        *outside,
+        Fraction(1, 97),
+        Fraction(-355, 113),
+        Fraction(1_000_003, 7),
+        Fraction(-999_983, 7),
+    ]
 
 
 def _ends(node: Node) -> Iterator[Value]:
@@ -72,7 +81,7 @@ def _contains(node: Node, x: Value) -> bool:
         return any(_same(_number(element, x), x) for element in args)
     if kind == "seq" and len(args) == 4:
         low, high = (_number(end, x) for end in args[2:])
-        return (low < x or (args[0] == "[" and low == x)) and (x < high or (args[1] == "]" and x == high))
+        return bool((low < x or (args[0] == "[" and low == x)) and (x < high or (args[1] == "]" and x == high)))
     if kind == "rel":
         return _holds(node, x)
     if kind == "list":
@@ -123,7 +132,7 @@ def _plain(number: Value) -> Value:
 def _same(a: Value, b: Value) -> bool:
     if isinstance(a, float) or isinstance(b, float):
         return bool(a == b)
-    return a == b or abs(a - b) <= max(abs(a), abs(b)) * Fraction(1, 10**20)
+    return bool(a == b or abs(a - b) <= max(abs(a), abs(b)) * Fraction(1, 10**20))
 
 
 def _evaluator(x: Value) -> Evaluator:

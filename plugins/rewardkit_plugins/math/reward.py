@@ -24,11 +24,11 @@ class MathReward:
     """Scores the final answer of the last action against `task.references`, any of which is right.
 
     The value is 1.0 or 0.0; None (abstains) if the task has no reference that holds an answer. A response without an
-    answer scores 0.0, and so does one beyond the limits (2,000 characters, huge powers): a hostile answer is a wrong one.
+    answer scores 0.0, and so does one beyond the limits (2,000 characters, huge powers): what is hostile is wrong.
 
-    `tolerance` is relative and lets numbers differ by rounding (0.0: a decimal of fewer than six significant digits must
-    be exact). `percent` says whether 10 and 10% pass for each other: "strict" never, "lenient" always, "auto" where the
-    question or the response speaks of percent. With `require_boxed` only a boxed answer counts.
+    `tolerance` is relative and lets numbers differ by rounding (0.0: a decimal of fewer than six significant digits
+    must be exact). `percent` says whether 10 and 10% pass for each other: "strict" never, "lenient" always, "auto"
+    where the question or the response speaks of percent. With `require_boxed` only a boxed answer counts.
     Raises ConfigError for an option that cannot be right.
     """
 

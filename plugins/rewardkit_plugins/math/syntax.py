@@ -1,17 +1,16 @@
 """Reads an answer, in LaTeX or plain text, into a small syntax tree; what the tree means is `evaluation`'s business.
 
-Everything is bounded: an answer has at most MAX_LENGTH characters and MAX_DEPTH levels of brackets, and the tree is never
-handed to Python's own evaluator. Macros, text-mode tricks and anything that needs a TeX engine are not covered: what
-cannot be read raises UnreadableError, and the caller compares it as text.
+Everything is bounded: an answer has at most MAX_LENGTH characters and MAX_DEPTH levels of brackets, and no text is
+handed to Python's own evaluator. Macros and anything that needs a TeX engine are not covered: what cannot be read
+raises UnreadableError, and the caller compares it as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, NamedTuple
 
 from rewardkit_plugins.math.tokens import Token, tokenize
+from rewardkit_plugins.math.tree import Node, UnreadableError, children
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 40  # of brackets
@@ -20,31 +19,14 @@ MAX_DIGITS = 1_000
 
 RELATIONS = frozenset({"=", "!=", "<", ">", "<=", ">=", "in", "equiv"})
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp "
-    "gcd lcm min max det arg Re Im sgn deg dim".split()
+    {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "lg"}
+    | {"exp", "gcd", "lcm", "min", "max", "det", "arg", "Re", "Im", "sgn", "deg", "dim"}
 )
 LETTERS_OF_FUNCTIONS = frozenset("fghFGHW")
 BIG_OPERATORS = frozenset({"sum", "prod", "int", "lim", "oint"})
-ACCENTS = frozenset("overline vec hat bar widehat tilde underline overrightarrow dot".split())
+ACCENTS = frozenset({"overline", "vec", "hat", "bar", "widehat", "tilde", "underline", "overrightarrow", "dot"})
 CONSTANTS = {"pi": "pi", "e": "e", "i": "i", "infty": "inf", "infinity": "inf", "inf": "inf"}
-CLOSING = {"(": ")", "[": ")", "{": "}", "lfloor": "rfloor", "lceil": "rceil", "langle": "rangle"}
-
-
-class UnreadableError(ValueError):
-    """The text is not an answer that this grammar covers, or it is beyond the limits."""
-
-
-class Node(NamedTuple):
-    """A node of the tree: its kind, and its children or payload.
-
-    `num` (Fraction, whether written as a decimal), `const`, `sym`, `text`, `base` (digits, base); `add`, `mul`, `div`,
-    `pow`, `neg`, `pm` (a, sign, b), `fact`, `percent`, `deg`, `call` (name, arguments...); `seq` (open, close,
-    items...), `set`, `list` (conjunction, items...), `matrix` (rows), `ratio`, `rel` (operators, operands), `union`,
-    `inter`, `diff`.
-    """
-
-    kind: str
-    args: tuple[Any, ...]
+_CLOSING = {"lfloor": "rfloor", "lceil": "rceil", "langle": "rangle"}
 
 
 def parse(text: str) -> Node:
@@ -63,34 +45,6 @@ def parse(text: str) -> Node:
         raise UnreadableError(f"cannot read {parser.peek().value!r}")
     _check_levels(node)
     return node
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """Yield the node and all nodes below it."""
-    pending = [node]
-    while pending:
-        part = pending.pop()
-        yield part
-        pending += _children(part)
-
-
-def _children(node: Node) -> list[Node]:
-    found: list[Node] = []
-    for part in node.args:
-        if isinstance(part, Node):
-            found.append(part)
-        elif isinstance(part, tuple):
-            found += [inner for inner in part if isinstance(inner, Node)]
-    return found
-
-
-def _check_levels(node: Node) -> None:
-    level = [node]
-    for _ in range(MAX_LEVELS):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
-    raise UnreadableError(f"more than {MAX_LEVELS} levels")
 
 
 _END = Token("end", "")
@@ -223,7 +177,7 @@ class _Parser:
         return value in ("(", "[", "{", r"\{") or (value == "|" and not self.bars)
 
     def juxtaposed(self, left: Node) -> Node:
-        """Multiply, or read a mixed number: `8\\frac47`, `1 1/2`."""
+        """Multiply, or read a mixed number such as `1 1/2`."""
         number = self.peek().kind == "num"
         whole = left.kind == "num" and not left.args[1] and left.args[0].denominator == 1
         if number and left.kind == "num":
@@ -264,7 +218,7 @@ class _Parser:
         return Node("sym", (f"{node.args[0]}_{_spell(below)}",))
 
     def argument(self, *, signed: bool = False) -> Node:
-        """Read what `\\frac`, `^` or `_` applies to: a braced group, or else one token."""
+        """Read what a fraction, `^` or `_` applies to: a braced group, or else one token."""
         if self.peek().value == "{":
             return self.primary()
         if signed and self.accept("-") is not None:
@@ -278,7 +232,7 @@ class _Parser:
         return self.primary()
 
     def digit(self) -> Node:
-        """Read an argument of `\\frac`: as `argument`, but of an unbraced number only its first digit."""
+        """Read an argument of a fraction: as `argument`, but of an unbraced number only its first digit."""
         token = self.peek()
         if token.kind == "num" and len(token.value) > 1:
             self.tokens[self.position] = Token("num", token.value[1:])
@@ -293,7 +247,7 @@ class _Parser:
             return self.symbol(value)
         if kind == "text":
             return Node("text", (value,))
-        if kind == "cmd":
+        if kind == "cmd" and value not in RELATIONS and value not in _NOT_A_FACTOR:
             return self.command(value)
         if value in ("(", "["):
             return self.bracket(value)
@@ -354,14 +308,8 @@ class _Parser:
             return Node("call", ("binom", self.digit(), self.digit()))
         if name == "sqrt":
             return self.root()
-        if name == "boxed":
-            return self.argument()
-        if name in ("lfloor", "lceil", "langle"):
-            inside = self.answer()
-            self.expect(CLOSING[name])
-            if name == "langle":
-                return Node("seq", ("(", ")", *(inside.args[1:] if inside.kind == "list" else (inside,))))
-            return Node("call", ("floor" if name == "lfloor" else "ceil", inside))
+        if name in _CLOSING:
+            return self.delimited(name)
         if name in FUNCTIONS:
             return self.function(name)
         if name in BIG_OPERATORS:
@@ -370,9 +318,14 @@ class _Parser:
             return Node("call", (name, self.argument()))
         if name.startswith("begin:"):
             return self.matrix(name[6:])
-        if name in RELATIONS or name in _NOT_A_FACTOR:
-            raise UnreadableError(f"cannot read {name!r}")
         return self.symbol(name)
+
+    def delimited(self, name: str) -> Node:
+        inside = self.answer()
+        self.expect(_CLOSING[name])
+        if name == "langle":
+            return Node("seq", ("(", ")", *(inside.args[1:] if inside.kind == "list" else (inside,))))
+        return Node("call", ("floor" if name == "lfloor" else "ceil", inside))
 
     def root(self) -> Node:
         if self.accept("[") is not None:
@@ -432,7 +385,10 @@ class _Parser:
 
 _NOT_A_FACTOR = frozenset(
     {"and", "or", "union", "inter", "diff", "pm", "mp", "mid", "choose", "newline", "rfloor", "rceil", "rangle"}
-    | {f"end:{name}" for name in ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array", "cases")}
+    | {
+        f"end:{name}"
+        for name in ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array", "cases")
+    }
 )
 
 
@@ -452,3 +408,12 @@ def _spell(node: Node) -> str:
     if node.kind in ("num", "sym", "text", "const"):
         return str(node.args[0])
     return "".join(_spell(part) if isinstance(part, Node) else str(part) for part in node.args)
+
+
+def _check_levels(node: Node) -> None:
+    level = [node]
+    for _ in range(MAX_LEVELS):
+        level = [child for parent in level for child in children(parent)]
+        if not level:
+            return
+    raise UnreadableError(f"more than {MAX_LEVELS} levels")

@@ -57,10 +57,10 @@ def clean(text: str) -> str:
 # Words are matched whole, so a bare `east` is a word and `xy` a product.
 _TOKEN = re.compile(
     r"""\s+
-    |(?P<repeating>\d{0,9}\.\d{0,9}\\(?:overline|bar|dot)\s{0,3}\{\d{1,9}\})
+    |(?P<repeating>\d{0,9}\.\d{0,9}\\(?:overline|bar|dot)\{\d{1,9}\})
     |(?P<num>\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3}(?!\w))?|\.\d+)
     |\\(?P<verb>begin|end)\s*\{(?P<name>[A-Za-z]+\*?)(?P<env>\})
-    |(?P<style>\\(?:text|textbf|textit|textrm|textsf|mbox|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|operatorname|boldsymbol|bm|rm)\b\s*)
+    |(?P<style>\\(?:text(?:bf|it|rm|sf)?|mbox|math(?:rm|bf|it|sf|bb|cal)|operatorname|boldsymbol|bm|rm)\b\s*)
     |(?P<cmd>\\[A-Za-z]+)
     |(?P<word>[A-Za-z]+)
     |(?P<op>\\.|<=|>=|!=|==|\*\*|.)""",
@@ -71,37 +71,39 @@ _DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}$])")
 _GLUE = re.compile(r"(?<=\d)\s{0,3}(?:\{\s{0,3},\s{0,3}\}|,\s{0,3}\\!|\\!\s{0,3},|\\[,;: !]|~)\s{0,3}(?=\d{3}(?!\d))")
 _SPACING = re.compile(
     r"(?<!\\)\\(?:[,;:!>$ ]|(?:left|right|middle)(?![A-Za-z])\.?|[bB]igg?[lrm]?(?![A-Za-z])"
-    r"|(?:displaystyle|textstyle|limits|nolimits|qquad|quad|thinspace|enspace|dollar|mathstrut)(?![A-Zb-z])|\(|\)|\[|\](?!\{))"
+    r"|(?:displaystyle|textstyle|limits|nolimits|qquad|quad|thinspace|enspace|dollar)(?![A-Zb-wyz])|\(|\)|\[|\](?!\{))"
     r"|[$~€£¥]|&(?=\s*=)"
 )
 _DEGREES = re.compile(r"\^\s*(?:\{\s*(?:\\circ|°)\s*\}|\\circ|°)(?![A-Za-z])|\\degree(?![A-Za-z])|\bdegrees?\b")
-_UNICODE = str.maketrans(
-    {
-        "−": "-", "–": "-", "—": "-", "×": "*", "·": "*", "⋅": "*", "÷": "/", "⁄": "/", "∕": "/", "≤": "<=", "≥": ">=",
-        "≠": "!=", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "±": r"\pm ",
-        "∓": r"\mp ", "²": "^2", "³": "^3", "⁴": "^4", "½": r" \frac12 ", "¼": r" \frac14 ", "¾": r" \frac34 ", "⅓": r" \frac13 ",
-        "⅔": r" \frac23 ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "′": "'", "\u2019": "'", "％": "%", "，": ",", "（": "(", "）": ")",
-        "\u00a0": " ", "\u2009": " ", "\u202f": " ", "∣": "|", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ",
-        "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": "", "º": "°", "≈": "=",
-    }
-)  # fmt: skip
-
-_COMMANDS = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "fbox": "boxed",
-    "cdot": "*", "times": "*", "div": "/", "ast": "*", "slash": "/", "over": "/", "colon": ":", "lbrack": "[", "rbrack": "]",
-    "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">",
-    "ne": "!=", "neq": "!=", "approx": "=", "simeq": "=", "cong": "equiv", "cup": "union", "cap": "inter", "setminus": "diff",
-    "backslash": "diff", "lbrace": r"\{", "rbrace": r"\}", "vert": "|", "lvert": "|", "rvert": "|", "lor": "or", "vee": "or",
-    "land": "and", "wedge": "and", "percent": "%", "prime": "'", "varphi": "phi", "varepsilon": "epsilon", "iint": "int",
-    "wedgeq": "=", "implies": "=", "Rightarrow": "=", "to": "=", "rightarrow": "=", "colonequals": "=", "dots": "ldots", "cdots": "ldots",
-    "degree": "°", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "operatorname": "", "hspace": "",
+_CHARACTERS = {
+    "-": "−–—", "*": "×·⋅", "/": "÷⁄∕", " ": "\u00a0\u2009\u202f", "'": "′\u2019", "°": "º", "|": "∣", "%": "％",
+    ",": "，", "(": "（", ")": "）", "<=": "≤", ">=": "≥", "!=": "≠", "=": "≈", "^2": "²", "^3": "³", "^4": "⁴",
+    "": "∠", r" \frac12 ": "½", r" \frac14 ": "¼", r" \frac34 ": "¾", r" \frac13 ": "⅓", r" \frac23 ": "⅔",
+    r"\in ": "∈", r"\cup ": "∪", r"\cap ": "∩", r"\pi ": "π", r"\infty ": "∞", r"\sqrt ": "√", r"\pm ": "±",
+    r"\mp ": "∓", r"\emptyset ": "∅", r"\mathbb{R}": "ℝ", r"\theta ": "θ", r"\alpha ": "α", r"\beta ": "β",
+    r"\lambda ": "λ", r"\lfloor ": "⌊", r"\rfloor ": "⌋", r"\lceil ": "⌈", r"\rceil ": "⌉",
 }  # fmt: skip
+_UNICODE = str.maketrans({character: plain for plain, found in _CHARACTERS.items() for character in found})
+
+_SYNONYMS = {
+    "frac": "dfrac tfrac cfrac", "binom": "dbinom tbinom", "": "boxed fbox hspace", "*": "cdot times ast",
+    "/": "div over", ":": "colon", "[": "lbrack", "]": "rbrack", "<=": "le leq leqslant", ">=": "ge geq geqslant",
+    "<": "lt", ">": "gt", "!=": "ne neq", "=": "approx simeq to rightarrow implies Rightarrow", "equiv": "cong", "union": "cup",
+    "inter": "cap", "diff": "setminus backslash", r"\{": "lbrace", r"\}": "rbrace", "|": "vert lvert rvert", "or": "lor vee",
+    "and": "land wedge", "%": "percent", "'": "prime", "phi": "varphi", "epsilon": "varepsilon", "ldots": "dots cdots",
+    "°": "degree", "tan": "tg", "cot": "ctg", "csc": "cosec", "arctan": "arctg",
+}  # fmt: skip
+_COMMANDS = {name: value for value, names in _SYNONYMS.items() for name in names.split()}
 _OPERATORS = {"**": "^", "==": "=", r"\%": "%", r"\|": "|", r"\#": "#", r"\&": "and", r"\\": "newline"}
 _PERCENT = frozenset({"percent", "pct", "percentage", "percents"})
 _PLAIN_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi infinity inf infty gcd lcm".split()
+    {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp"}
+    | {"sqrt", "pi", "infinity", "inf", "infty", "gcd", "lcm"}
 )
-_SHORT_UNITS = frozenset("cm mm km kg mg ml ft mi hr hrs min mph am pm lb lbs oz sec yd yds kmh USD gal deg per".split())
+_SHORT_UNITS = frozenset(
+    {"cm", "mm", "km", "kg", "mg", "ml", "ft", "mi", "hr", "hrs", "min", "mph", "am", "pm", "lb", "lbs", "oz", "sec"}
+    | {"yd", "yds", "kmh", "USD", "gal", "deg", "per"}
+)
 
 
 def _operator(lexeme: str) -> Token:
@@ -134,11 +136,11 @@ def _word(word: str) -> list[Token]:
 _ENDS = frozenset({"}", ")", "°", "%"})
 _UNIT = re.compile(r"\s*(?!(?:e|i|pi|and|or)\s*$)[A-Za-zµ.]+(?:[\s/^·]+[A-Za-z0-9.]+)*\s*")
 _GLUED = re.compile(r"(and|or)([A-Za-z])$")
-_NUMBER_WORDS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+_WORDS_OF_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def _text(inside: str) -> list[Token]:
-    """Return the tokens of the content of `\\text{...}`: a formula, a conjunction, a percent sign, or words."""
+    """Return the tokens of what is set as text: a formula, a conjunction, a percent sign, or words."""
     stripped = inside.strip()
     lower = stripped.lower().strip(",. ")
     if not stripped:
@@ -147,8 +149,8 @@ def _text(inside: str) -> list[Token]:
         return [Token("cmd", lower)]
     if lower in _PERCENT:
         return [Token("op", "%")]
-    if lower in _NUMBER_WORDS:
-        return [Token("num", _NUMBER_WORDS[lower])]
+    if lower in _WORDS_OF_NUMBERS:
+        return [Token("num", str(_WORDS_OF_NUMBERS.index(lower)))]
     if lower in _PLAIN_FUNCTIONS:
         return [Token("cmd", lower)]
     return tokenize(stripped) if _is_formula(stripped) else [Token("text", stripped)]
@@ -160,10 +162,10 @@ def _is_formula(text: str) -> bool:
 
 
 def _repeating(lexeme: str) -> str:
-    """Return a repeating decimal such as `0.1\\overline{6}` as a fraction of integers."""
-    whole, fixed, period = re.findall(r"\d+|(?<=\.)(?=\\)", "0" + lexeme)
+    """Return a repeating decimal, `0.1` with 6 overlined, as a fraction of integers."""
+    whole, fixed, period = re.findall(r"^\d*|(?<=\.)\d*|(?<=\{)\d+", lexeme)
     places, length = len(fixed), len(period)
-    repeated = int(whole + fixed + period) - int(whole + fixed)
+    repeated = int("0" + whole + fixed + period) - int("0" + whole + fixed)
     return f"{repeated}/{(10**length - 1) * 10**places}"
 
 

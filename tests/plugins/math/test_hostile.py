@@ -97,7 +97,15 @@ LONG = {
     "a megabyte of A": "A:\n" * 330_000,
     "a megabyte in a box": r"\boxed{" + "x" * 1_000_000 + "}",
 }
-REFERENCES = ("42", r"\frac{3}{4}", r"2\sqrt{13}", "x^2+3x+1", r"(-\infty, 3]", "1,2,3", r"\begin{pmatrix}1\\2\end{pmatrix}")
+REFERENCES = (
+    "42",
+    r"\frac{3}{4}",
+    r"2\sqrt{13}",
+    "x^2+3x+1",
+    r"(-\infty, 3]",
+    "1,2,3",
+    r"\begin{pmatrix}1\\2\end{pmatrix}",
+)
 
 
 def responses() -> list[str]:
