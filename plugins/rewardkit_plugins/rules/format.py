@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 class Format(Rule):
     """Looks at the tags of the last action.
 
-    `mode="strict"`: every tag of `tags` (default think, answer) opens and closes exactly once, in order, none of them is
+    `mode="strict"`: every tag of `tags` (default: think, answer) opens and closes once, in order, none of them is
     blank, and nothing but whitespace stands outside. With `text_after` text must follow the last tag instead:
     `tags=["think"]` and `text_after=true` is thinking followed by a free answer.
 
