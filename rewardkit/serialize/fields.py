@@ -6,6 +6,7 @@ parser, so nobody else sees them change. Paths grow from the inside out, so that
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -15,7 +16,6 @@ from rewardkit.errors import InvalidTrajectoryError
 
 Record = dict[str, Any]
 DEEPEST = 100
-_LONGEST_VALUE = 60
 _T = TypeVar("_T")
 
 
@@ -36,9 +36,7 @@ class WrongFieldError(InvalidTrajectoryError):
 
 def wrong(path: str, value: Any, expected: str) -> WrongFieldError:
     """Return the error that says what is wrong, where, and what was expected."""
-    shown = "missing" if value is None else repr(value)
-    if len(shown) > _LONGEST_VALUE:
-        shown = f"{shown[:_LONGEST_VALUE]}..."
+    shown = "missing" if value is None else reprlib.repr(value)
     return WrongFieldError(path, f"is {shown}: expected {expected}")
 
 
@@ -103,7 +101,7 @@ def as_record(value: Any) -> Record:
     raise wrong("", value, "an object")
 
 
-def as_number(value: Any) -> float:
+def as_number(value: Any, path: str = "") -> float:
     """Return `value` as a float if it is a finite number that is no bool."""
     if type(value) is float:
         return value
@@ -112,7 +110,7 @@ def as_number(value: Any) -> float:
             return float(value)
         except OverflowError:
             pass
-    raise wrong("", value, "a finite number")
+    raise wrong(path, value, "a finite number")
 
 
 def as_text(value: Any) -> str:

@@ -89,7 +89,7 @@ def read_step(value: Any) -> Step:
         tuple(read_all(read_message, observation, "observation")) if observation else (),
         action,
         None if tokens is None else _read_tokens(tokens),
-        None if reward is None else read_all(as_number, [reward], "reward")[0],
+        None if reward is None else as_number(reward, "reward"),
         take_metadata(record),
     )
 

@@ -74,9 +74,8 @@ def read_results(path: str | os.PathLike[str]) -> Iterator[tuple[str, RewardResu
         for number, text in enumerate(json_lines(path), start=1):  # noqa: B007  used after the loop
             record = msgspec.json.decode(text or b"", type=dict[str, Any])
             for key in ("scores", "failures"):
-                if isinstance(record.get(key), str):  # a column of Parquet
-                    record[key] = msgspec.json.decode(record[key])
-            record.setdefault("total", None)
+                if isinstance(record.get(key), str):  # a row of Parquet, which leaves out nulls
+                    record = {"total": None, **record, key: msgspec.json.decode(record[key])}
             yield record.get("hash") or "", result_from_json(record)
     except (msgspec.DecodeError, UnicodeDecodeError, InvalidScoreError, BrokenSourceError) as error:
         raise ConfigError(f"{path}:{number} is not a result that rewardkit wrote: {error}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -71,9 +72,9 @@ def _trajectory(record: Record) -> Trajectory:
         return _flat(record, completion)
     if "messages" in record:
         return _chat(record)
-    keys = ", ".join(list(record)[:12]) or "none"
     raise InvalidTrajectoryError(
-        f"expected the keys `task` and `steps`, or `messages`, or `prompt` and `completion`: found {keys}"
+        "expected the keys `task` and `steps`, or `messages`, or `prompt` and `completion`; "
+        f"found {reprlib.repr(list(record))}"
     )
 
 

@@ -24,7 +24,7 @@ from rewardkit.serialize.fields import check_depth
 
 LONGEST_LINE = 64 * 2**20
 _CHUNK = 2**18
-_SLICE = 2**11  # compressed bytes at a time: zstd makes up to 32,000 of one
+_SLICE = 2**9  # compressed bytes at a time: zstd makes up to 32,000 of one, 16 MiB in all
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _JSON_COLUMNS = ("task", "steps", "messages", "metadata")
 
