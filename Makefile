@@ -43,7 +43,7 @@ wheel: $(VENV)/.installed-all ## Build the wheel and look into it
 	@rm -rf dist && $(BIN)/python -m hatchling build --target wheel && $(BIN)/check-wheel-contents dist
 
 docs: $(VENV)/.installed-all ## Build the documentation into site/
-	@$(BIN)/python docs/generate.py && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python docs/generate.py && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/.installed-all ## Serve the documentation while it is written
 	@$(BIN)/mkdocs serve
