@@ -51,13 +51,13 @@ docs-serve: $(VENV)/.installed-all ## Serve the documentation while it is writte
 pytest: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed-all ## Run the benchmarks; each prints its figures, its peers and its limits
+bench: $(VENV)/.installed-bench ## Run the benchmarks; each prints its figures, its peers and its limits
 	@failed=; for bench in benchmarks/bench_*.py; do \
 	  echo "== $$bench"; $(BIN)/python $$bench || failed="$$failed $$bench"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed" >&2; exit 1; fi
 
-constraints: $(VENV)/.installed-all ## Write constraints.txt from what is installed
+constraints: $(VENV)/.installed-all $(VENV)/.installed-bench ## Write constraints.txt from what is installed
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude agentic-rewardkit --exclude setuptools; } \
 	  > constraints.new && mv constraints.new constraints.txt
 
@@ -69,17 +69,23 @@ $(BIN)/pip:
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "creating $(VENV) with $$($$python --version)"; \
-	    $$python -m venv $(VENV) && exec $(PIP_INSTALL) --upgrade pip; \
+	    $$python -m venv $(VENV) && exit 0; \
 	    echo "$$python cannot create a virtual environment: install its venv module (Debian: python3-venv)" >&2; exit 1; \
 	  fi; \
 	done; echo "rewardkit needs Python 3.11 or newer: install it, or name one with 'make PYTHON=/path/to/python'" >&2; exit 1
 
 $(VENV)/.installed: $(INPUTS) | $(BIN)/pip
 	@echo "installing rewardkit into $(VENV)"
+	@$(PIP_INSTALL) --upgrade pip
 	@$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed
 	@echo "installing what the checks need into $(VENV)"
-	@$(PIP_INSTALL) --group test --group lint --group docs --group bench
+	@$(PIP_INSTALL) --group test --group lint --group docs
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "installing what the benchmarks compare with into $(VENV)"
+	@$(PIP_INSTALL) --group test --group bench
 	@touch $@
