@@ -1,0 +1,1 @@
+"""Rewards that compare the answer's words with references: BLEU, ROUGE, chrF."""
