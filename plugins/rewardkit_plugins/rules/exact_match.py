@@ -69,7 +69,7 @@ class ExactMatch(Rule):
 
     def signature_fields(self) -> Mapping[str, str]:
         """Return where the answer stands and what is ignored."""
-        return {"extract": self._extract, "ignore": "+".join(self._ignored) or "none"}
+        return {"extract": self._extract, "ignore": ",".join(self._ignored) or "none"}
 
     def score(self, trajectory: Trajectory, /) -> Score:
         """Return 1.0 or 0.0, or None without a reference; `metadata` holds the answer found."""

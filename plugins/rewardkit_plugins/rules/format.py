@@ -6,8 +6,8 @@ JSON is `json_format`. Tags are plain text here: no attributes, no nesting, case
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from rewardkit.errors import ConfigError
 from rewardkit.types import Score, Trajectory
@@ -47,6 +47,11 @@ class Format(Rule):
         self._tags = _checked(("think", "answer") if tags is None else tags)
         self._text_after = text_after
         self._prefix = f"<{self._tags[0]}>\n" if prefilled else ""
+
+    def signature_fields(self) -> Mapping[str, Any]:
+        """Return the options, with the names of the tags."""
+        fields = {"mode": self._mode, "tags": ",".join(self._tags), "prefilled": bool(self._prefix)}
+        return {**fields, "text_after": self._text_after} if self._mode == "strict" else fields
 
     def score(self, trajectory: Trajectory, /) -> Score:
         """Return a value in [0, 1]; the explanation names the first fault."""

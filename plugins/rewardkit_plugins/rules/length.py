@@ -21,7 +21,8 @@ Unit = Literal["words", "characters", "tokens"]
 class Length:
     """Measures all that the agent wrote against `maximum`, in `unit`.
 
-    - `mode="band"`: 1.0 from `minimum` to `maximum`, falling in a line to 0.0 at `slope` units outside (0: at once).
+    - `mode="band"`: 1.0 from `minimum` to `maximum`, falling in a line to 0.0 at `slope` units outside (0: at once)
+      and for silence.
     - "overlong": DAPO's soft penalty, 0.0 up to `maximum - slope`, falling in a line to -1.0 at `maximum` and beyond.
     - "cosine": for a right attempt from the first number of `right` (default 1.0, 0.5) at length 0 along half a cosine
       to the second at `maximum` and beyond; for a wrong one so with `wrong` (default -1.0, -0.5). `correct` is the SPEC
@@ -90,8 +91,10 @@ class Length:
             self._correctness.close()
 
     def _band(self, length: int) -> float:
-        outside = max(self._minimum - length, length - self._maximum, 0)
-        return max(0.0, 1 - outside / self._slope) if self._slope else float(outside == 0)
+        below = length < self._minimum
+        outside = self._minimum - length if below else max(length - self._maximum, 0)
+        slope = min(self._slope, self._minimum) if below else self._slope  # silence earns nothing
+        return max(0.0, 1 - outside / slope) if slope else float(outside == 0)
 
     def _overlong(self, length: int) -> float:
         over = length - (self._maximum - self._slope)

@@ -192,6 +192,9 @@ def test_gaming_by_doubling_the_maximum_fails_here_and_works_as_released():
 
 def test_gaming_by_silence_earns_nothing_from_a_band():
     assert score("", maximum=20).value == 0
+    assert score("", maximum=20, minimum=5, slope=10).value == 0
+    assert score("a b c", maximum=20, minimum=5, slope=10).value == 0.6
+    assert score("", maximum=20, minimum=0, slope=10).value == 1
 
 
 def group(attempts, references, **options):
