@@ -33,12 +33,24 @@ def rewardkit_rewards() -> list[RewardSpec]:
         RewardSpec(
             name="format",
             factory="rewardkit_plugins.rules.format:Format",
-            summary="1 if think/answer tags or JSON are exactly as asked",
+            summary="1 if think/answer tags are there, once, in order, and nothing after them",
+        ),
+        RewardSpec(
+            name="json_format",
+            factory="rewardkit_plugins.rules.json_format:JsonFormat",
+            extra="json",
+            summary="1 if the completion is JSON that fits a schema",
         ),
         RewardSpec(
             name="length",
             factory="rewardkit_plugins.rules.length:Length",
             summary="Length shaping: target band, soft overlong penalty, cosine",
+        ),
+        RewardSpec(
+            name="length_group",
+            factory="rewardkit_plugins.rules.length_group:LengthGroup",
+            summary="Length within a group of attempts: shorter right answers first (Kimi k1.5)",
+            needs=frozenset({"group"}),
         ),
         RewardSpec(
             name="repetition",
