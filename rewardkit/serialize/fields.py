@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable
+from operator import length_hint
 from typing import Any, TypeVar
 
 import msgspec
@@ -42,13 +43,11 @@ def wrong(path: str, value: Any, expected: str) -> WrongFieldError:
 
 def read_all(read: Callable[[Any], _T], items: list[Any], path: str) -> list[_T]:
     """Read every item of the list at `path`."""
-    built: list[_T] = []
+    left = iter(items)
     try:
-        for item in items:
-            built.append(read(item))  # noqa: PERF401  the length says which item is wrong
+        return list(map(read, left))
     except WrongFieldError as error:
-        raise error.inside(f"{path}[{len(built)}]") from None
-    return built
+        raise error.inside(f"{path}[{len(items) - 1 - length_hint(left)}]") from None
 
 
 def take_id(record: Record, key: str) -> str | None:

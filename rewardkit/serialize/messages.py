@@ -6,9 +6,9 @@ Which messages are the prompt and which the agent's is `shapes`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any
 
+from rewardkit.serialize.building import new_call, new_message, new_step
 from rewardkit.serialize.fields import (
     Record,
     WrongFieldError,
@@ -25,16 +25,6 @@ from rewardkit.types import Message, Role, Step, Tokens, ToolCall
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _OTHER_ROLES = {"developer": "system", "function": "tool"}
 _CALL_KEYS = frozenset({"id", "type", "name", "arguments", "function"})
-# A frozen dataclass sets each field through object.__setattr__; its slots' own setters take half the time, and
-# messages and steps are most of what a reader builds.
-_new = object.__new__
-_set_role, _set_content, _set_calls, _set_call_id, _set_name, _set_metadata = (
-    getattr(Message, field.name).__set__ for field in fields(Message)
-)
-_set_call, _set_function, _set_arguments = (getattr(ToolCall, field.name).__set__ for field in fields(ToolCall))
-_set_observation, _set_action, _set_tokens, _set_reward, _set_step_metadata = (
-    getattr(Step, field.name).__set__ for field in fields(Step)
-)
 
 
 def read_dialogue(value: Any, path: str, role: Role) -> list[Message]:
@@ -64,14 +54,7 @@ def read_message(value: Any) -> Message:
         if name is not None and type(name) is not str:
             raise wrong("name", name, "text")
         record = take_metadata(record)
-    message = _new(Message)
-    _set_role(message, role)
-    _set_content(message, content)
-    _set_calls(message, calls)
-    _set_call_id(message, call_id)
-    _set_name(message, name)
-    _set_metadata(message, record)
-    return message
+    return new_message(role, content, calls, call_id, name, record)
 
 
 def read_step(value: Any) -> Step:
@@ -85,7 +68,7 @@ def read_step(value: Any) -> Step:
     if action.role != "assistant":
         raise wrong("action.role", action.role, "'assistant'")
     tokens, reward = record.pop("tokens", None), record.pop("reward", None)
-    return _step(
+    return new_step(
         tuple(read_all(read_message, observation, "observation")) if observation else (),
         action,
         None if tokens is None else _read_tokens(tokens),
@@ -100,23 +83,11 @@ def split_steps(messages: Iterable[Message]) -> tuple[tuple[Step, ...], list[Mes
     observation: list[Message] = []
     for message in messages:
         if message.role == "assistant":
-            steps.append(_step(tuple(observation), message, None, None, {}))
+            steps.append(new_step(tuple(observation), message, None, None, {}))
             observation = []
         else:
             observation.append(message)
     return tuple(steps), observation
-
-
-def _step(
-    observation: tuple[Message, ...], action: Message, tokens: Tokens | None, reward: float | None, metadata: Record
-) -> Step:
-    step = _new(Step)
-    _set_observation(step, observation)
-    _set_action(step, action)
-    _set_tokens(step, tokens)
-    _set_reward(step, reward)
-    _set_step_metadata(step, metadata)
-    return step
 
 
 def _other_role(role: Any) -> str:
@@ -164,11 +135,7 @@ def _read_call(value: Any) -> ToolCall:
         raise wrong("function.name", name, "text")
     if call_id is not None and type(call_id) is not str:
         raise wrong("id", call_id, "text")
-    call = _new(ToolCall)
-    _set_call(call, call_id or "")
-    _set_function(call, name)
-    _set_arguments(call, arguments if type(arguments) is str else as_text(arguments))
-    return call
+    return new_call(call_id or "", name, arguments if type(arguments) is str else as_text(arguments))
 
 
 def _read_tokens(value: Any) -> Tokens:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rewardkit.errors import InvalidTrajectoryError
+from rewardkit.serialize.building import constructor
 from rewardkit.serialize.shapes import parse_trajectory
 from rewardkit.serialize.sources import LONGEST_LINE, BrokenSourceError, check_source, json_lines
 from rewardkit.types import Failure, Trajectory
@@ -24,6 +25,9 @@ class Line:
     source: str
     number: int
     content: Trajectory | Failure
+
+
+_new_line = constructor(Line)
 
 
 def read_trajectories(path: str | os.PathLike[str], *, longest_line: int = LONGEST_LINE) -> Iterator[Line]:
@@ -53,7 +57,7 @@ def _read(path: str | os.PathLike[str], longest: int) -> Iterator[Line]:
 
 def _line(source: str, number: int, text: bytes) -> Line:
     try:
-        return Line(source=source, number=number, content=parse_trajectory(text))
+        return _new_line(source, number, parse_trajectory(text))
     except InvalidTrajectoryError as error:
         return _failed(source, number, str(error))
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from rewardkit.errors import InvalidTrajectoryError
+from rewardkit.serialize.building import new_task, new_trajectory
 from rewardkit.serialize.fields import (
     DEEPEST,
     Record,
@@ -36,7 +37,7 @@ from rewardkit.types import Message, Step, Task, Trajectory
 
 _REFERENCE_KEYS = ("references", "reference", "answer", "ground_truth", "solution")
 _COMPLETION_KEYS = ("completion", "response")
-_OWN_KEYS = ("id", "terminated", "truncated", "metadata", "group", "attempt", "policy", "stop_reason")
+_OWN_KEYS = frozenset({"id", "terminated", "truncated", "metadata", "group", "attempt", "policy", "stop_reason"})
 _decode = msgspec.json.Decoder().decode
 
 
@@ -114,7 +115,8 @@ def _flat(record: Record, completion: str) -> Trajectory:
 def _foreign(record: Record, prompt: list[Message], dialogue: list[Message]) -> Trajectory:
     """Build a trajectory of the chat or flat shape: fields that nobody takes describe the task."""
     steps, trailing = split_steps(dialogue)
-    own: Record = {key: value for key in _OWN_KEYS if (value := record.pop(key, None)) is not None}
+    taken = [(key, record.pop(key)) for key in list(record) if key in _OWN_KEYS]
+    own: Record = {key: value for key, value in taken if value is not None}
     if trailing:
         own["trailing_messages"] = [message_to_json(message) for message in trailing]
     references, task_id = _take_references(record), take_id(record, "task_id")
@@ -126,14 +128,8 @@ def _build(record: Record, task: Task, steps: tuple[Step, ...]) -> Trajectory:
     """Build a trajectory; what is left in `record` becomes its metadata."""
     trajectory_id = take_id(record, "id")
     truncated = take_flag(record, "truncated", False)
-    trajectory = Trajectory(
-        id=trajectory_id or "",
-        task=task,
-        steps=steps,
-        terminated=take_flag(record, "terminated", not truncated),
-        truncated=truncated,
-        metadata=take_metadata(record),
-    )
+    terminated = take_flag(record, "terminated", not truncated)
+    trajectory = new_trajectory(trajectory_id or "", task, steps, terminated, truncated, take_metadata(record))
     return trajectory if trajectory_id is not None else replace(trajectory, id=trajectory_hash(trajectory))
 
 
@@ -141,7 +137,7 @@ def _task(task_id: str | None, prompt: list[Message], references: tuple[str, ...
     messages = tuple(prompt)
     if task_id is None:
         task_id = task_hash(messages, references)
-    return Task(id=task_id, prompt=messages, references=references, metadata=metadata)
+    return new_task(task_id, messages, references, metadata)
 
 
 def _agent_start(messages: list[Message]) -> int:

@@ -181,6 +181,13 @@ def test_fields_of_the_attempt_go_to_the_trajectory_and_all_others_to_the_task()
     assert t.task.metadata == {"data_source": "gsm8k", "extra_info": {"index": 3}}
 
 
+def test_null_fields_of_the_attempt_count_as_missing():
+    fields = dict.fromkeys(["id", "group", "policy", "terminated", "truncated", "metadata"])
+    assert trajectory_from_json({"prompt": "a", "completion": "b", **fields}) == trajectory_from_json(
+        {"prompt": "a", "completion": "b"}
+    )
+
+
 def test_missing_ids_are_content_hashes_and_equal_prompts_form_a_group():
     a, b = (trajectory_from_json({"prompt": "q", "completion": c, "answer": "4"}) for c in ("4", "5"))
     assert a.group == b.group == a.task.id
