@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rewardkit.types import Message, Step, Task, Trajectory
 from rewardkit_plugins.math.extract import extract
@@ -24,6 +25,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "math"
 REPETITIONS = 5
 PEER_SAMPLE = 120
 Pair = tuple[str, str]  # reference, response
+Item = TypeVar("Item")
 LIMITS = {"gsm8k": 50.0, "math": 50.0, "symbols": 1.5, "labelled": 1.0}
 
 
@@ -73,7 +75,7 @@ def symbolic_pairs() -> list[Pair]:
     return pairs
 
 
-def rows(name: str) -> list[dict[str, object] | dict[str, str]]:
+def rows(name: str) -> list[dict[str, Any]]:
     """Read one data file."""
     with gzip.open(SHARED / f"{name}.jsonl.gz", "rt") as lines:
         return [json.loads(line) for line in lines]
@@ -110,7 +112,7 @@ def compare_strings(pairs: Sequence[Pair]) -> None:
         tail.partition("}")[0].strip() == gold  # noqa: B015
 
 
-def rate(run: Callable[[Sequence[object]], None], items: Sequence[object]) -> float:
+def rate(run: Callable[[Sequence[Item]], None], items: Sequence[Item]) -> float:
     """Return items per second."""
     run(items)
     seconds = []

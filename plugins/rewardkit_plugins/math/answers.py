@@ -100,10 +100,11 @@ def plain_number(text: str) -> int | Fraction | None:
 
 
 _PLAIN = re.compile(
-    r"\$?(?:\\\$\s?)?(-?)\$?(?:([0-9]+|[1-9][0-9]{0,2}(?:(?:,|\{,\}|,\\!)[0-9]{3})+|(?=\.[0-9]))(?:\.([0-9]*))?"
+    r"\$?(?:\\\$\s?)?(-?)\$?(?:([0-9]+|[1-9][0-9]{0,2}(?:(?:[, ]|\{,\}|,\\!)[0-9]{3})+|(?=\.[0-9]))(?:\.([0-9]*))?"
     r"|(?:\\[dt]?frac\{)?([0-9]+)(?:\}\{|/)([0-9]+)\}?)\$?"
 )
 _DECIMAL_COMMA = re.compile(r"-?(?:\d+,\d{2}|\d{4,},\d+|0,\d+|\d+,\d{1,2}|\d+,\d{4,})")
+_EUROPEAN = re.compile(r"-?\d{1,3}(?:\.\d{3})+,\d+")
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?([ap]m)")
 _PERCENT = re.compile(r"\\?%|\b(?:percent|pct)\b")
 _STYLE = re.compile(r"\\(?:text|mbox|mathrm)|[\s{}$~.\\]")
@@ -130,6 +131,8 @@ def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict
         return Verdict(True)
     if equal(expected.node, node) or _is_option(expected.text, answer) or _is_option(answer, expected.text):
         return Verdict(True)
+    if _EUROPEAN.fullmatch(answer):
+        return compare(expected, answer.replace(".", "").replace(",", "."), tolerance=tolerance)
     if _DECIMAL_COMMA.fullmatch(answer) and (expected.node.kind in ("num", "neg") and "." in expected.text):
         return compare(expected, answer.replace(",", "."), tolerance=tolerance)
     if _DECIMAL_COMMA.fullmatch(expected.text) and len(expected.text.split(",")[1]) > 1 and node.kind in ("num", "neg"):

@@ -13,9 +13,11 @@ from fractions import Fraction
 from rewardkit_plugins.math.evaluation import UndecidedError
 from rewardkit_plugins.math.regions import is_region, regions_equal
 from rewardkit_plugins.math.scalars import multiple, scalars_equal
+from rewardkit_plugins.math.syntax import LETTERS_OF_FUNCTIONS
 from rewardkit_plugins.math.tree import Node, symbols, walk
 
 MAX_ITEMS = 40
+_NUMBER_SETS = frozenset(Node("sym", (name,)) for name in "NZQRC")
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -27,6 +29,7 @@ def equal(a: Node, b: Node) -> bool:
     if a == b:
         return True
     several = [_alternatives(a), _alternatives(b)]
+    a, b = (items[0] if len(items) == 1 else node for node, items in zip((a, b), several, strict=True))
     if any(len(items) > 1 for items in several) and not (is_region(a) or is_region(b)):
         return _lists_equal(a, b, *several)
     if "rel" in (a.kind, b.kind):
@@ -60,10 +63,15 @@ def _alternatives(node: Node) -> list[Node]:
     `n = 2, 3, 4` lists three values of n.
     """
     if node.kind == "list":
-        return [signed for item in node.args[1:] for signed in _alternatives(item)]
+        return [signed for item in node.args[1:] if not _is_range(item) for signed in _alternatives(item)]
     if any(part.kind == "pm" for part in walk(node)):
         return [_unwrapped(_signed(node, +1)), _unwrapped(_signed(node, -1))]
     return [node]
+
+
+def _is_range(node: Node) -> bool:
+    """Tell whether an item only says over which numbers a variable runs, as in "k in Z"."""
+    return node.kind == "rel" and node.args[0] == ("in",) and node.args[1][1] in _NUMBER_SETS
 
 
 def _signed(node: Node, sign: int) -> Node:
@@ -193,7 +201,7 @@ def _relations_equal(a: Node, b: Node) -> bool:
         if is_region(a) or is_region(b):
             return _chains_equal(a, b) or _regions(a, b)
         if name_a is not None and name_b is not None:
-            return (name_a == name_b and equal(a.args[1][-1], b.args[1][-1])) or _proportional(a, b)
+            return (_same_name(a, b) and equal(a.args[1][-1], b.args[1][-1])) or _proportional(a, b)
         return _proportional(a, b) or _chains_equal(a, b)
     relation, other = (a, b) if a.kind == "rel" else (b, a)
     if is_region(relation) or is_region(other):
@@ -221,13 +229,20 @@ def _value_of(relation: Node) -> Node | None:
     return None
 
 
+def _same_name(a: Node, b: Node) -> bool:
+    """Tell whether two equations name the same thing; y is whatever function the other defines."""
+    left_a, left_b = a.args[1][0], b.args[1][0]
+    y = Node("sym", ("y",))
+    return _name(left_a) == _name(left_b) or (y in (left_a, left_b) and "call" in (left_a.kind, left_b.kind))
+
+
 def _name(node: Node) -> str | None:
     """Return the name that the left side of `name = value` stands for, or None; of `f(x)` it is f."""
     if node.kind in ("sym", "text"):
         return str(node.args[0])
     if node.kind == "call":
         function, inner = str(node.args[0]), _name(node.args[1]) if len(node.args) == 2 else None
-        return inner and (function if len(function) == 1 else f"{function} {inner}")
+        return inner and (function if function[0] in LETTERS_OF_FUNCTIONS else f"{function} {inner}")
     if node.kind == "mul" and node.args[0].kind == node.args[1].kind == "sym":
         return str(node.args[0].args[0])
     if node.kind in ("mul", "div", "ratio", "seq"):
@@ -282,8 +297,11 @@ def _of_symbol(node: Node) -> Node:
     if node.kind != "rel":
         return node
     operands: tuple[Node, ...] = node.args[1]
-    named = (Node("sym", (x.args[0],)) if x.kind == "call" and len(x.args[0]) == 1 else x for x in operands)
-    return Node("rel", (node.args[0], tuple(named)))
+    return Node("rel", (node.args[0], tuple(_symbol_of(x) for x in operands)))
+
+
+def _symbol_of(node: Node) -> Node:
+    return Node("sym", (node.args[0],)) if node.kind == "call" and node.args[0][0] in LETTERS_OF_FUNCTIONS else node
 
 
 # ---- wrappers

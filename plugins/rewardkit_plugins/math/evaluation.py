@@ -175,7 +175,13 @@ class Evaluator:
         return self.ctx.sqrt(inexact) if n == 2 else inexact ** (self.ctx.one / n)
 
     def _binomial(self, n: Value, k: Value) -> Value:
-        top, bottom = _integer(n), _integer(k)
+        if not (isinstance(n, Fraction) and isinstance(k, Fraction) and n.denominator == k.denominator == 1):
+            over, under = self.inexact(n), self.inexact(k)
+            if max(abs(over), abs(under)) > 1_000:
+                raise UndecidedError("a binomial beyond the limits")
+            gamma = self.ctx.gamma
+            return gamma(over + 1) / (gamma(under + 1) * gamma(over - under + 1))
+        top, bottom = int(n), int(k)
         if not 0 <= bottom <= top or top.bit_length() * min(bottom, top - bottom) > MAX_BITS:
             raise UndecidedError("a binomial beyond the limits")
         return Fraction(math.comb(top, bottom))

@@ -1,7 +1,7 @@
 """Compares parts of the real line: intervals, unions, finite sets and inequalities of one variable.
 
-Two regions are equal if they hold the same of these points: every end that either names, its negative, the middles
-between those, and points beyond. Regions of the plane are not covered.
+Two regions are equal if they hold the same of these points: every end that either names and its negative, points just
+beside them, points between them, and points beyond. Regions of the plane are not covered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value
 from rewardkit_plugins.math.tree import Node, symbols, walk
 
 MAX_ENDS = 24
+_NEAR = Fraction(1, 10**6)
+_ANYWHERE = (Fraction(1, 97), Fraction(-355, 113), Fraction(1_000_003, 7), Fraction(-999_983, 7))
 
 
 def is_region(node: Node) -> bool:
@@ -42,17 +44,10 @@ def _probes(a: Node, b: Node) -> list[Value]:
         if len(ends) > MAX_ENDS:
             raise UndecidedError("too many ends")
     ends.sort()
-    middles = [(x + y) / 2 for x, y in itertools.pairwise(ends)]
+    beside = [end + side for end in ends for side in (-_NEAR, _NEAR)]
+    between = [x + (y - x) * Fraction(k, 8) for x, y in itertools.pairwise(ends) for k in range(1, 8)]
     outside = [ends[0] - Fraction(17, 7), ends[-1] + Fraction(17, 7)] if ends else []
-    return [
-        *ends,
-        *middles,
-        *outside,
-        Fraction(1, 97),
-        Fraction(-355, 113),
-        Fraction(1_000_003, 7),
-        Fraction(-999_983, 7),
-    ]
+    return [*ends, *beside, *between, *outside, *_ANYWHERE]
 
 
 def _ends(node: Node) -> Iterator[Value]:

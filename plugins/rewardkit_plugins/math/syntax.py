@@ -24,8 +24,9 @@ FUNCTIONS = frozenset(
 )
 LETTERS_OF_FUNCTIONS = frozenset("fghFGHW")
 BIG_OPERATORS = frozenset({"sum", "prod", "int", "lim", "oint"})
-ACCENTS = frozenset({"overline", "vec", "hat", "bar", "widehat", "tilde", "underline", "overrightarrow", "dot"})
+ACCENTS = frozenset({"overline", "vec", "hat", "bar", "widehat", "tilde", "underline", "dot"})
 CONSTANTS = {"pi": "pi", "e": "e", "i": "i", "infty": "inf", "infinity": "inf", "inf": "inf"}
+_OF_POINTS = frozenset({"angle", "triangle", "overrightarrow", "odot"})
 _CLOSING = {"lfloor": "rfloor", "lceil": "rceil", "langle": "rangle"}
 
 
@@ -103,6 +104,10 @@ class _Parser:
         while (operator := self.accept(*RELATIONS)) is not None:
             operators.append(operator)
             operands.append(self.sets())
+        if self.accept("approx") is not None:
+            right = self.sets()
+            if not operators and operands[0].kind == "sym":
+                operators, operands = ["="], [operands[0], right]  # else the exact value on the left counts
         return Node("rel", (tuple(operators), tuple(operands))) if operators else operands[0]
 
     def sets(self) -> Node:
@@ -173,7 +178,7 @@ class _Parser:
         if kind in ("num", "sym", "text"):
             return True
         if kind == "cmd":
-            return value not in RELATIONS and value not in _NOT_A_FACTOR
+            return _starts_operand(value)
         return value in ("(", "[", "{", r"\{") or (value == "|" and not self.bars)
 
     def juxtaposed(self, left: Node) -> Node:
@@ -186,13 +191,15 @@ class _Parser:
             top, _, bottom = self.take(), self.take(), self.take()
             return _mixed(left, _number(top.value), _number(bottom.value))
         fraction = self.peek().value == "frac"
-        right = self.postfix()
+        right = self.primary()
         if fraction and whole and right.kind == "div" and all(part.kind == "num" for part in right.args):
-            return _mixed(left, *right.args)
-        return Node("mul", (left, right))
+            return self.suffixed(_mixed(left, *right.args))
+        return Node("mul", (left, self.suffixed(right)))
 
     def postfix(self) -> Node:
-        node = self.primary()
+        return self.suffixed(self.primary())
+
+    def suffixed(self, node: Node) -> Node:
         while True:
             if self.accept("^") is not None:
                 node = Node("pow", (node, self.argument(signed=True)))
@@ -247,7 +254,7 @@ class _Parser:
             return self.symbol(value)
         if kind == "text":
             return Node("text", (value,))
-        if kind == "cmd" and value not in RELATIONS and value not in _NOT_A_FACTOR:
+        if kind == "cmd" and _starts_operand(value):
             return self.command(value)
         if value in ("(", "["):
             return self.bracket(value)
@@ -266,8 +273,13 @@ class _Parser:
             name += "'"
         if name in CONSTANTS:
             return Node("const", (CONSTANTS[name],))
-        if name[0] in LETTERS_OF_FUNCTIONS and self.peek().value == "(":
-            return Node("call", (name, self.primary()))
+        if name[0] in LETTERS_OF_FUNCTIONS:
+            inverse = [self.peek(n).value for n in range(6)] == ["^", "{", "-", "1", "}", "("]
+            if inverse:
+                self.position += 5
+                name += "^-1"
+            if self.peek().value == "(":
+                return Node("call", (name, self.primary()))
         return Node("sym", (name,))
 
     def bracket(self, opening: str) -> Node:
@@ -283,7 +295,7 @@ class _Parser:
 
     def braces(self) -> Node:
         if self.accept(r"\}") is not None:
-            return Node("set", ())
+            return Node("sym", ("emptyset",))
         inside = self.answer()
         if self.accept("|", ":", "mid") is not None:
             inside = self.answer()  # {x | condition}
@@ -314,11 +326,22 @@ class _Parser:
             return self.function(name)
         if name in BIG_OPERATORS:
             return self.big(name)
+        if name in _OF_POINTS:
+            return self.points(name)
         if name in ACCENTS:
             return Node("call", (name, self.argument()))
         if name.startswith("begin:"):
             return self.matrix(name[6:])
         return self.symbol(name)
+
+    def points(self, name: str) -> Node:
+        """Read the letters of an angle, a triangle or a vector, whose order matters."""
+        braced = self.accept("{") is not None
+        while self.peek().kind == "sym":
+            name += " " + self.take().value
+        if braced:
+            self.expect("}")
+        return Node("sym", (name,))
 
     def delimited(self, name: str) -> Node:
         inside = self.answer()
@@ -383,13 +406,14 @@ class _Parser:
         return Node("call", ("det", node)) if environment == "vmatrix" else node
 
 
-_NOT_A_FACTOR = frozenset(
-    {"and", "or", "union", "inter", "diff", "pm", "mp", "mid", "choose", "newline", "rfloor", "rceil", "rangle"}
-    | {
-        f"end:{name}"
-        for name in ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array", "cases")
-    }
+_NOT_A_FACTOR = RELATIONS | frozenset(
+    {"and", "or", "approx", "union", "inter", "diff", "pm", "mp", "mid", "choose", "newline", "rfloor", "rceil"}
+    | {"rangle"}
 )
+
+
+def _starts_operand(command: str) -> bool:
+    return command not in _NOT_A_FACTOR and not command.startswith("end:")
 
 
 def _number(literal: str) -> Node:

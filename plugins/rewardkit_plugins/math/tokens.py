@@ -35,8 +35,7 @@ def tokenize(text: str) -> list[Token]:
             tokens += _word(lexeme)
         elif kind == "style":
             inside, position = _group(text, position)
-            unit = bool(tokens) and (tokens[-1].kind == "num" or tokens[-1].value in _ENDS) and _UNIT.fullmatch(inside)
-            tokens += [Token("text", inside)] if unit else _text(inside)
+            tokens += [Token("text", inside)] if _is_unit(inside, tokens) else _text(inside)
         elif kind == "cmd":
             tokens += _command(lexeme[1:])
         elif kind == "env":
@@ -77,7 +76,7 @@ _SPACING = re.compile(
 _DEGREES = re.compile(r"\^\s*(?:\{\s*(?:\\circ|°)\s*\}|\\circ|°)(?![A-Za-z])|\\degree(?![A-Za-z])|\bdegrees?\b")
 _CHARACTERS = {
     "-": "−–—", "*": "×·⋅", "/": "÷⁄∕", " ": "\u00a0\u2009\u202f", "'": "′\u2019", "°": "º", "|": "∣", "%": "％",
-    ",": "，", "(": "（", ")": "）", "<=": "≤", ">=": "≥", "!=": "≠", "=": "≈", "^2": "²", "^3": "³", "^4": "⁴",
+    ",": "，", "(": "（", ")": "）", "<=": "≤", ">=": "≥", "!=": "≠", r"\approx ": "≈", "^2": "²", "^3": "³", "^4": "⁴",
     "": "∠", r" \frac12 ": "½", r" \frac14 ": "¼", r" \frac34 ": "¾", r" \frac13 ": "⅓", r" \frac23 ": "⅔",
     r"\in ": "∈", r"\cup ": "∪", r"\cap ": "∩", r"\pi ": "π", r"\infty ": "∞", r"\sqrt ": "√", r"\pm ": "±",
     r"\mp ": "∓", r"\emptyset ": "∅", r"\mathbb{R}": "ℝ", r"\theta ": "θ", r"\alpha ": "α", r"\beta ": "β",
@@ -87,11 +86,12 @@ _UNICODE = str.maketrans({character: plain for plain, found in _CHARACTERS.items
 
 _SYNONYMS = {
     "frac": "dfrac tfrac cfrac", "binom": "dbinom tbinom", "": "boxed fbox hspace", "*": "cdot times ast",
-    "/": "div over", ":": "colon", "[": "lbrack", "]": "rbrack", "<=": "le leq leqslant", ">=": "ge geq geqslant",
-    "<": "lt", ">": "gt", "!=": "ne neq", "=": "approx simeq to rightarrow implies Rightarrow", "equiv": "cong", "union": "cup",
-    "inter": "cap", "diff": "setminus backslash", r"\{": "lbrace", r"\}": "rbrace", "|": "vert lvert rvert", "or": "lor vee",
-    "and": "land wedge", "%": "percent", "'": "prime", "phi": "varphi", "epsilon": "varepsilon", "ldots": "dots cdots",
-    "°": "degree", "tan": "tg", "cot": "ctg", "csc": "cosec", "arctan": "arctg",
+    "/": "div over", ":": "colon", "[": "lbrack", "]": "rbrack", r"\{": "lbrace", r"\}": "rbrace",
+    "|": "vert lvert rvert", "<=": "le leq leqslant", ">=": "ge geq geqslant", "<": "lt", ">": "gt", "!=": "ne neq",
+    "approx": "simeq", "=": "to rightarrow implies Rightarrow", "equiv": "cong", "union": "cup", "inter": "cap",
+    "diff": "setminus backslash", "or": "lor vee", "and": "land wedge", "%": "percent", "°": "degree", "'": "prime",
+    "phi": "varphi", "epsilon": "varepsilon", "emptyset": "varnothing", "ldots": "dots cdots",
+    "tan": "tg", "cot": "ctg", "csc": "cosec", "arctan": "arctg",
 }  # fmt: skip
 _COMMANDS = {name: value for value, names in _SYNONYMS.items() for name in names.split()}
 _OPERATORS = {"**": "^", "==": "=", r"\%": "%", r"\|": "|", r"\#": "#", r"\&": "and", r"\\": "newline"}
@@ -100,6 +100,7 @@ _PLAIN_FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp"}
     | {"sqrt", "pi", "infinity", "inf", "infty", "gcd", "lcm"}
 )
+_SHORT_WORDS = frozenset({"yes", "no", "odd", "all", "not", "any", "one", "two", "six", "ten"})
 _SHORT_UNITS = frozenset(
     {"cm", "mm", "km", "kg", "mg", "ml", "ft", "mi", "hr", "hrs", "min", "mph", "am", "pm", "lb", "lbs", "oz", "sec"}
     | {"yd", "yds", "kmh", "USD", "gal", "deg", "per"}
@@ -126,7 +127,9 @@ def _word(word: str) -> list[Token]:
         return [Token("op", "%")]
     if lower in _PLAIN_FUNCTIONS:
         return [Token("cmd", lower)]
-    if len(word) > 3 or word in _SHORT_UNITS:
+    if lower in _CONDITIONS:
+        return [Token("op", ",")]
+    if len(word) > 3 or word in _SHORT_UNITS or lower in _SHORT_WORDS or (len(word) == 3 and word.istitle()):
         return [Token("text", word)]
     if (glued := _GLUED.match(word)) is not None:  # 1orW(x)
         return [Token("cmd", glued[1]), Token("sym", glued[2])]
@@ -134,7 +137,10 @@ def _word(word: str) -> list[Token]:
 
 
 _ENDS = frozenset({"}", ")", "°", "%"})
-_UNIT = re.compile(r"\s*(?!(?:e|i|pi|and|or)\s*$)[A-Za-zµ.]+(?:[\s/^·]+[A-Za-z0-9.]+)*\s*")
+_CONDITIONS = frozenset({"where", "for", "if", "when", "with", "for all", "for any", "for some", "such that"})
+_UNIT = re.compile(
+    r"[\s~]*(?!(?:e|i|pi|and|or|where|for|if|when|with|for \w+|such that)\s*$)[A-Za-zµ.]+(?:[\s/^·]+[A-Za-z0-9.]+)*\s*"
+)
 _GLUED = re.compile(r"(and|or)([A-Za-z])$")
 _WORDS_OF_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -149,6 +155,8 @@ def _text(inside: str) -> list[Token]:
         return [Token("cmd", lower)]
     if lower in _PERCENT:
         return [Token("op", "%")]
+    if lower in _CONDITIONS:
+        return [Token("op", ",")]
     if lower in _WORDS_OF_NUMBERS:
         return [Token("num", str(_WORDS_OF_NUMBERS.index(lower)))]
     if lower in _PLAIN_FUNCTIONS:
@@ -159,6 +167,14 @@ def _text(inside: str) -> list[Token]:
 def _is_formula(text: str) -> bool:
     """Tell whether text holds no word: `(C)`, `C, F, H`, `x+1`."""
     return re.search(r"[A-Za-z]{2}|\\[A-Za-z]", text) is None and len(text) <= 60
+
+
+def _is_unit(inside: str, tokens: list[Token]) -> bool:
+    """Tell whether text is a unit of measure, perhaps of one letter: it follows a quantity, or a unit and a slash."""
+    if not tokens or not _UNIT.fullmatch(inside):
+        return False
+    per = tokens[-1].value == "/" and len(tokens) > 1 and tokens[-2].kind == "text"
+    return per or tokens[-1].kind == "num" or tokens[-1].value in _ENDS
 
 
 def _repeating(lexeme: str) -> str:
