@@ -44,17 +44,15 @@ def read_message(value: Any) -> Message:
         record["role"], role = role, _other_role(role)
     if type(content) is not str:
         content = _odd_content(content, record)
-    calls: tuple[ToolCall, ...] = ()
-    call_id = name = None
-    if record:
-        calls = _take_calls(record) if "tool_calls" in record else ()
-        call_id, name = record.pop("tool_call_id", None), record.pop("name", None)
-        if call_id is not None and type(call_id) is not str:
-            raise wrong("tool_call_id", call_id, "text")
-        if name is not None and type(name) is not str:
-            raise wrong("name", name, "text")
-        record = take_metadata(record)
-    return new_message(role, content, calls, call_id, name, record)
+    if not record:
+        return new_message(role, content, (), None, None, record)
+    calls = _take_calls(record) if "tool_calls" in record else ()
+    call_id, name = record.pop("tool_call_id", None), record.pop("name", None)
+    if call_id is not None and type(call_id) is not str:
+        raise wrong("tool_call_id", call_id, "text")
+    if name is not None and type(name) is not str:
+        raise wrong("name", name, "text")
+    return new_message(role, content, calls, call_id, name, take_metadata(record))
 
 
 def read_step(value: Any) -> Step:
@@ -130,12 +128,12 @@ def _read_call(value: Any) -> ToolCall:
     function = record.get("function", record)
     if type(function) is not dict:
         raise wrong("function", function, "an object")
-    name, arguments, call_id = function.get("name"), function.get("arguments", "{}"), record.get("id")
+    name, call_id = function.get("name"), record.get("id")
     if type(name) is not str:
         raise wrong("function.name", name, "text")
     if call_id is not None and type(call_id) is not str:
         raise wrong("id", call_id, "text")
-    return new_call(call_id or "", name, arguments if type(arguments) is str else as_text(arguments))
+    return new_call(call_id or "", name, as_text(function.get("arguments", "{}")))
 
 
 def _read_tokens(value: Any) -> Tokens:
