@@ -44,6 +44,11 @@ class Expected:
         return plain_number(self.text)
 
     @cached_property
+    def compact(self) -> str:
+        """The text without spaces."""
+        return _compact(self.text)
+
+    @cached_property
     def node(self) -> Node | None:
         """The tree, or None if the answer can only be compared as text."""
         return _parsed(self.text)
@@ -104,6 +109,7 @@ _PLAIN = re.compile(
     r"|(?:\\[dt]?frac\{)?([0-9]+)(?:\}\{|/)([0-9]+)\}?)\$?"
 )
 _DECIMAL_COMMA = re.compile(r"-?(?:\d+,\d{2}|\d{4,},\d+|0,\d+|\d+,\d{1,2}|\d+,\d{4,})")
+_SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _EUROPEAN = re.compile(r"-?\d{1,3}(?:\.\d{3})+,\d+")
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?([ap]m)")
 _PERCENT = re.compile(r"\\?%|\b(?:percent|pct)\b")
@@ -119,6 +125,8 @@ def _may_be_rounded(a: str, b: str) -> bool:
 def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict:
     if len(answer) > MAX_LENGTH:
         return Verdict(False, f"the answer is longer than {MAX_LENGTH} characters")
+    if _compact(answer) == expected.compact:
+        return Verdict(True)
     if expected.time is not None or _time(answer) is not None:
         return Verdict(_same_time(expected.text, answer))
     node = _parsed(answer)
@@ -138,6 +146,11 @@ def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict
     if _DECIMAL_COMMA.fullmatch(expected.text) and len(expected.text.split(",")[1]) > 1 and node.kind in ("num", "neg"):
         return compare(Expected(expected.text.replace(",", ".")), answer, tolerance=tolerance)
     return Verdict(bool(tolerance) and _is_near(expected.node, node, tolerance))
+
+
+def _compact(text: str) -> str:
+    """Return an answer without the spaces that mean nothing; those between digits do."""
+    return _SPACES.sub("", text).replace("dfrac", "frac")
 
 
 def _parsed(text: str) -> Node | None:

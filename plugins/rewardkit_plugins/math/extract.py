@@ -13,6 +13,7 @@ import re
 
 TAIL = 4_000
 LONGEST_BOX = 2_001
+LONGEST_GAP = 60
 
 
 def extract(response: str, *, require_boxed: bool = False) -> str | None:
@@ -56,8 +57,8 @@ def _last_boxes(text: str, *, trusted: bool) -> tuple[str, int] | None:
         return None
     content, end = _box(text, start)
     contents = [content]
-    while len(contents) < 10:
-        before = _last_box(text, max(0, start - LONGEST_BOX - 60), start)
+    while len(contents) < 10 and "}" in text[max(0, start - LONGEST_GAP) : start]:
+        before = _last_box(text, max(0, start - LONGEST_BOX - LONGEST_GAP), start)
         if before < 0:
             break
         content, stop = _box(text, before)
@@ -103,7 +104,7 @@ _BREAKING = frozenset(
 
 def _is_conjunction(gap: str, *, trusted: bool) -> bool:
     """Tell whether what stands between two boxes or formulas joins them to one answer."""
-    if len(gap) > 60:
+    if len(gap) > LONGEST_GAP:
         return False
     spelled = _SEPARATOR.sub(" ", gap).lower()
     words = [word for word in re.findall(r"[a-z]+", spelled) if len(word) > 1]
@@ -136,6 +137,8 @@ _OUTPUT = re.compile(r"```output\s*\n([^`]{0,400})\n?```")
 
 def _after_tags(text: str) -> str:
     """Return the part of a response that holds its answer; unclosed thoughts hold none, so they are kept whole."""
+    if "</" not in text:
+        return text
     if (end := text.rfind("</think>")) >= 0 and (tail := text[end + 8 :]).strip():
         text = tail
     if (end := text.rfind("</answer>")) >= 0 and (start := text.rfind("<answer>", 0, end)) >= 0:
@@ -157,6 +160,8 @@ def _overruling(text: str, end: int) -> str | None:
     if len(text) - end < 12:
         return None
     tail = text[max(end, len(text) - TAIL) :]
+    if "nswer" not in tail:
+        return None
     found = [match.end() for match in _FINAL.finditer(tail)]
     return _clause(tail[found[-1] :]) if found else None
 
