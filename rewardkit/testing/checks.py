@@ -79,7 +79,8 @@ def lists_its_options(subject: Subject) -> None:
 
 def has_one_signature(subject: Subject) -> None:
     """Require the same signature of two instances, before and after setup, that parses back."""
-    text = subject.spec.signature(subject.build(), subject.options)
+    first = subject.build()  # kept alive, so that the second one has another address
+    text = subject.spec.signature(first, subject.options)
     with subject.running() as reward:
         again = subject.spec.signature(reward, subject.options)
     if text != again:
