@@ -118,7 +118,10 @@ def _split(chunks: Iterable[bytes], longest: int) -> Iterator[bytes | None]:
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         size += len(first)
-        parts = [*parts, first] if size <= longest else []
+        if size <= longest:
+            parts.append(first)
+        else:
+            parts.clear()
         for line in others:
             yield b"".join(parts) if size <= longest else None
             parts, size = [line], len(line)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
+import re
+from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -351,3 +355,18 @@ trajectories = st.builds(
 @settings(max_examples=150, deadline=None)
 def test_the_native_shape_reads_back_equal(trajectory):
     assert trajectory_from_json(trajectory_to_json(trajectory)) == trajectory
+
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "formats.md"
+
+
+@pytest.mark.parametrize(("index", "steps"), [(0, 1), (1, 2), (2, 1)], ids=["flat", "chat", "native"])
+def test_the_documented_examples_are_read(index, steps):
+    blocks = re.findall(r"```json\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert len(trajectory_from_json(json.loads(blocks[index])).steps) == steps
+
+
+def test_trajectories_survive_messagepack_pickle_and_deepcopy():
+    t = trajectory_from_json({"messages": [SYSTEM, ASK, CALL, TOOL, SAY], "level": {"a": [1, None]}})
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(t), type=Trajectory) == t
+    assert pickle.loads(pickle.dumps(t)) == t == copy.deepcopy(t)
