@@ -74,6 +74,7 @@ def test_no_hook_is_documented_that_does_not_exist():
 
 @pytest.mark.parametrize("name", [spec.name for spec in Plugins.load(only=["builtin"]).rewards])
 def test_every_builtin_reward_has_a_page_with_the_fixed_headings(name):
+    assert f"(docs/rewards/{name}.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
     page = (DOCS / "rewards" / f"{name}.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.+)$", page, re.M) == HEADINGS
 
