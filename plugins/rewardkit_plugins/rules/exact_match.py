@@ -98,12 +98,12 @@ def normalise(text: str, ignored: tuple[str, ...]) -> str:
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_KEPT_IN_NUMBERS = re.compile(r"(?<=\d)[.,:/](?=\d)|(?<![\w)])[-+\u2212.](?=\.?\d)")
+# A mark that belongs to a number (a sign, a decimal point), or else any mark.
+_MARK = re.compile(r"((?<=\d)[.,:/](?=\d)|(?<![\w)])[-+\u2212.](?=\.?\d))|[^\w\s]|_")
 
 
 def _without_punctuation(text: str) -> str:
-    numeric = {match.start() for match in _KEPT_IN_NUMBERS.finditer(text)}
-    return "".join(c for i, c in enumerate(text) if i in numeric or not unicodedata.category(c).startswith("P"))
+    return _MARK.sub(lambda mark: mark[0] if mark[1] or unicodedata.category(mark[0])[0] != "P" else "", text)
 
 
 def _squeezed(text: str) -> str:

@@ -43,6 +43,8 @@ class Format(Rule):
         check_choice("format: mode", mode, get_args(Mode))
         check_flag("format: text_after", text_after)
         check_flag("format: prefilled", prefilled)
+        if tags is not None and mode in ("open-r1", "trl-think"):
+            raise ConfigError(f"format: mode={mode} has its own tags: leave out tags={tags!r}")
         self._mode: Mode = mode
         self._tags = _checked(("think", "answer") if tags is None else tags)
         self._text_after = text_after

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rewardkit.errors import ConfigError
 from rewardkit.testing import RewardContract, trajectory
@@ -104,6 +107,37 @@ def test_released_rules_are_reproduced(shared, mode, group):
         assert score(case["text"], mode=mode).value == case["reward"], case["text"]
 
 
+PIECES = [
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "\n",
+    "a",
+    "<think>\n",
+    "\n</think>\n<answer>\n",
+    "\n</answer>",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.booleans())
+def test_released_rules_are_their_patterns(text, opened):
+    text = "<think>\n" * opened + text
+    for mode, pattern in {
+        "open-r1": r"^<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>$",
+        "trl-think": r"^<think>(?!.*<think>)(.*?)</think>.*$",
+    }.items():
+        assert score(text, mode=mode).value == bool(re.match(pattern, text, re.DOTALL | re.MULTILINE))
+
+
+@given(st.lists(st.sampled_from([*PIECES, " ", "b"]), max_size=12).map("".join))
+def test_strict_is_its_pattern_and_each_tag_once(text):
+    form = re.fullmatch(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", text, re.DOTALL)
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    expected = form and form[1].strip() and form[2].strip() and all(text.count(tag) == 1 for tag in tags)
+    assert score(text).value == bool(expected)
+
+
 @pytest.mark.parametrize("mode", ["strict", "open-r1", "tag-count", "trl-think"])
 @pytest.mark.parametrize("unit", ["<think>\n", "\n</think>\n<answer>\n", "<think>\n\n</think>\n<answer>\nx\n</answer>"])
 def test_time_is_linear_in_a_hostile_completion(mode, unit):
@@ -113,7 +147,15 @@ def test_time_is_linear_in_a_hostile_completion(mode, unit):
 
 
 @pytest.mark.parametrize(
-    "options", [{"mode": "loose"}, {"tags": "think"}, {"tags": []}, {"tags": ["a", "a"]}, {"tags": ["<a>"]}]
+    "options",
+    [
+        {"mode": "loose"},
+        {"mode": "open-r1", "tags": ["a"]},
+        {"tags": "think"},
+        {"tags": []},
+        {"tags": ["a", "a"]},
+        {"tags": ["<a>"]},
+    ],
 )
 def test_an_option_that_cannot_be_right_is_refused(options):
     with pytest.raises(ConfigError, match="format: "):

@@ -8,7 +8,6 @@ from typing import ClassVar
 import pytest
 
 from rewardkit.errors import ConfigError, MissingExtraError, RewardError
-from rewardkit.registry import RewardSpec
 from rewardkit.testing import RewardContract, trajectory
 from rewardkit_plugins.rules.json_format import JsonFormat
 
@@ -31,7 +30,7 @@ def score(completion, *, task_schema=None, **options):
 
 
 class TestContract(RewardContract):
-    reward = RewardSpec(name="json_format", factory="rewardkit_plugins.rules.json_format:JsonFormat", extra="json")
+    reward = "json_format"
     options: ClassVar = {"schema": SCHEMA}
 
     def trajectories(self):

@@ -11,7 +11,6 @@ from typing import ClassVar
 import pytest
 
 from rewardkit.errors import ConfigError, RewardError, UnknownNameError
-from rewardkit.registry import RewardSpec
 from rewardkit.testing import RewardContract, trajectory
 from rewardkit.types import Message, Step, Tokens
 from rewardkit_plugins.rules.length import Length
@@ -42,11 +41,7 @@ class TestCosineContract(RewardContract):
 
 
 class TestGroupContract(RewardContract):
-    reward = RewardSpec(
-        name="length_group",
-        factory="rewardkit_plugins.rules.length_group:LengthGroup",
-        needs=frozenset({"group", "references"}),
-    )
+    reward = "length_group"
     options: ClassVar = {"correct": "exact_match"}
 
     def trajectories(self):
