@@ -50,7 +50,7 @@ def rewardkit_rewards() -> list[RewardSpec]:
             name="length_group",
             factory="rewardkit_plugins.rules.length_group:LengthGroup",
             summary="Length within a group of attempts: shorter right answers first (Kimi k1.5)",
-            needs=frozenset({"group"}),
+            needs=frozenset({"group", "references"}),
         ),
         RewardSpec(
             name="repetition",
