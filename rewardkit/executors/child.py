@@ -36,7 +36,8 @@ class Child:
     def __init__(self, entry: str, *arguments: str, memory_limit: int, pass_fds: tuple[int, ...] = ()) -> None:
         self.memory_limit = memory_limit
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.enter_context(ours)
             orders = {
                 "path": [path or os.getcwd() for path in sys.path],
                 "entry": entry,
@@ -52,6 +53,7 @@ class Child:
                 start_new_session=True,
                 pass_fds=(theirs.fileno(), *pass_fds),
             )
+            undo.pop_all()
         self.channel = Channel(ours)
         self._owner = os.getpid()
         self._cause = ""
@@ -61,18 +63,33 @@ class Child:
         """Whether the worker and all below it hold more memory than they may."""
         return resident(descendants(self._popen.pid)) > self.memory_limit
 
-    def kill(self, cause: str = "") -> None:
-        """Kill the worker and all its descendants, and wait until they are gone; `cause` is for `obituary`.
+    @property
+    def gone(self) -> bool:
+        """Whether the worker and all that it started have ended."""
+        return self._popen.poll() is not None
 
-        In a forked copy of the process that started the worker this does nothing.
-        """
-        if self._owner != os.getpid() or self._popen.returncode is not None:
-            return
+    def doom(self, cause: str) -> None:
+        """Have the worker and all its descendants killed, without waiting for it; `cause` is for `obituary`."""
         self._cause = cause
         with contextlib.suppress(OSError):  # the other end may be gone
             self.channel.socket.shutdown(socket.SHUT_RDWR)  # unlike close, it holds whoever has a copy of the socket
+        self._popen.send_signal(signal.SIGCONT)  # in case that somebody stopped the keeper
+
+    def kill(self, cause: str = "") -> None:
+        """Kill the worker and all its descendants, and wait until they are gone. Idempotent.
+
+        In a forked copy of the process that started the worker this does nothing.
+        """
+        if self._owner != os.getpid() or self.channel.socket.fileno() < 0:
+            return
+        self.doom(cause or self._cause)
         self._wait()
         self.channel.socket.close()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for it to end by itself, for some seconds at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(max(0.0, seconds))
 
     def obituary(self) -> str:
         """Wait for the end and return how it came: a signal, an exit status, the memory limit."""
@@ -87,9 +104,8 @@ class Child:
         return f"the worker ended with exit status {status}"
 
     def _wait(self) -> None:
-        """Wait for the keeper, which may need to be woken, or killed together with the worker that follows it."""
+        """Wait for the keeper; one that does not come to its end is killed, and all that is below it."""
         try:
-            self._popen.send_signal(signal.SIGCONT)
             self._popen.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             for pid in [self._popen.pid, *descendants(self._popen.pid)]:

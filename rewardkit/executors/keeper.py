@@ -43,6 +43,7 @@ def main(*, entry: str, arguments: list[str], parent: int, socket_fd: int) -> No
     os.close(wakeup)
     os.close(wakeup_write)
     _settle_in(keeper)
+    os.set_inheritable(socket_fd, False)
     module, _, function = entry.partition(":")
     getattr(importlib.import_module(module), function)(socket.socket(fileno=socket_fd), *arguments)
 

@@ -1,6 +1,6 @@
 """What passes between a parent and its worker: values as bytes, bytes as length-prefixed frames.
 
-Which messages there are is decided in `worker`, `supervised` and `crew`. Values are JSON-like or our dataclasses; no
+Which messages there are is decided in `worker`, `supervised` and `orders`. Values are JSON-like or our dataclasses; no
 code and no pickle crosses.
 """
 
@@ -10,11 +10,10 @@ import functools
 import json
 import socket
 import struct
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import msgspec
 
-T = TypeVar("T")
 _LENGTH = struct.Struct("<Q")
 _READ_SIZE = 1 << 18
 
@@ -28,10 +27,6 @@ def pack(value: Any) -> bytes:
         return b"j" + json.dumps(msgspec.to_builtins(value)).encode()
 
 
-@overload
-def unpack(packed: bytes) -> Any: ...
-@overload
-def unpack(packed: bytes, as_type: type[T]) -> T: ...
 def unpack(packed: bytes, as_type: Any = Any) -> Any:
     """Return the value that `pack` packed; raises msgspec.ValidationError (a ValueError) when it is no `as_type`."""
     if packed[:1] == b"m":

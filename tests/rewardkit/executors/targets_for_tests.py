@@ -52,8 +52,7 @@ def fork_many(_):
 def eat_memory(_):
     eaten = []
     while True:
-        eaten.append(bytearray(b"x") * (16 << 20))
-        time.sleep(0.002)
+        eaten.append(bytearray(b"x") * (32 << 20))
 
 
 def eat_memory_in_a_child(payload):
