@@ -1,7 +1,8 @@
 """Reading trajectories of about 5 KB: files in, validated Trajectory objects out, beside bare JSON parsers.
 
 Every row reads the same file line by line in the same process, in turns, and processor time is counted, so that a
-noisy machine harms little and all alike. The parsers beside ours check nothing and build dictionaries; pydantic validates. Writing and hashing follow below.
+noisy machine harms little and all alike. The parsers beside ours check nothing and build dictionaries; pydantic
+validates. Writing and hashing follow below.
 
 Run: python benchmarks/bench_readers.py
 """
