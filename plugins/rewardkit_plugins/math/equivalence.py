@@ -149,7 +149,7 @@ def _vector(node: Node) -> tuple[Node, ...]:
         return tuple(node.args[0])
     if len(node.args[0]) == 1:
         return tuple(row[0] for row in node.args)
-    return node.args
+    return tuple(Node("seq", ("(", ")", *row)) for row in node.args)
 
 
 def _folded(node: Node) -> Node:

@@ -46,17 +46,19 @@ def _degrees_equal(a: Node, b: Node) -> bool:
 def multiple(a: Node, b: Node) -> Value | None:
     """Return the constant c of a = c·b (c not 0), or None if there is none."""
     ratios = []
+    evaluator = Evaluator(positive_point(0))
     for seed in range(4):
         try:
             evaluator = Evaluator(positive_point(seed))
             x, y = evaluator.value(a), evaluator.value(b)
-            ratios.append(x / y)
+            exact = isinstance(x, Fraction) and isinstance(y, Fraction)
+            ratios.append(evaluator.inexact(x / y if exact else evaluator.inexact(x) / evaluator.inexact(y)))
         except (UndecidedError, ZeroDivisionError):
             continue
-    if len(ratios) < 2 or any(abs(r - ratios[0]) > abs(ratios[0]) * Fraction(1, 10**20) for r in ratios[1:]):
+    if len(ratios) < 2 or ratios[0] == 0:
         return None
-    evaluator = Evaluator(positive_point(0))
-    return None if ratios[0] == 0 else evaluator.real(ratios[0])
+    limit = abs(ratios[0]) * evaluator.ctx.mpf(10) ** -20
+    return None if any(abs(r - ratios[0]) > limit for r in ratios[1:]) else evaluator.real(ratios[0])
 
 
 def _equal_everywhere(a: Node, b: Node) -> bool:

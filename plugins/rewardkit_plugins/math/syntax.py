@@ -241,7 +241,7 @@ class _Parser:
     def digit(self) -> Node:
         """Read an argument of a fraction: as `argument`, but of an unbraced number only its first digit."""
         token = self.peek()
-        if token.kind == "num" and len(token.value) > 1:
+        if token.kind == "num" and len(token.value) > 1 and token.value.isdigit():
             self.tokens[self.position] = Token("num", token.value[1:])
             return _number(token.value[0])
         return self.argument()
