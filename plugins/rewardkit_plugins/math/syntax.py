@@ -16,6 +16,7 @@ MAX_LENGTH = 2_000
 MAX_DEPTH = 40  # of brackets
 MAX_LEVELS = 100  # of the tree
 MAX_DIGITS = 1_000
+MAX_RELATIONS = 20
 
 RELATIONS = frozenset({"=", "!=", "<", ">", "<=", ">=", "in", "equiv"})
 FUNCTIONS = frozenset(
@@ -104,6 +105,8 @@ class _Parser:
         while (operator := self.accept(*RELATIONS)) is not None:
             operators.append(operator)
             operands.append(self.sets())
+            if len(operators) > MAX_RELATIONS:
+                raise UnreadableError(f"more than {MAX_RELATIONS} relations in a chain")
         if self.accept("approx") is not None:
             right = self.sets()
             if not operators and operands[0].kind == "sym":
