@@ -27,9 +27,10 @@ class ReferenceNgrams:
         self._digits = dict(zip(dict.fromkeys(chain(*references)), count(1), strict=False))
         self._base = len(self._digits) + 2  # without the digit 0, no order's numbers run into another's
         end = self._base**max_order
-        self._dtype: type = np.int64 if end < _INT64_END else object  # Python's integers are slower, but never too small
+        self._dtype: type = np.int64 if end < _INT64_END else object  # Python's integers: slower, never too small
         numbers = [self._numbers(one) for one in references]
-        self._ngrams = np.sort(np.concatenate([*numbers, np.array([end], dtype=self._dtype)]))  # of equals the first counts
+        # Of equal n-grams the first one counts; the last of all is a sentinel that nothing reaches.
+        self._ngrams = np.sort(np.concatenate([*numbers, np.array([end], dtype=self._dtype)]))
         self._largest = np.max([self._occurrences(one) for one in numbers], axis=0)
         self._starts = np.searchsorted(self._ngrams, [self._base**order for order in range(max_order)])
 

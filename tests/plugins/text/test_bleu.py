@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 from collections import Counter
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,7 @@ class TestContract(RewardContract):
 
 class TestSacrebleuContract(RewardContract):
     reward = "bleu"
-    options = {"variant": "sacrebleu"}
+    options: ClassVar = {"variant": "sacrebleu"}
 
 
 def test_every_recorded_case_of_hf_evaluate_is_reproduced(shared):
@@ -226,28 +227,9 @@ def test_copying_any_one_reference_scores_one():
 
 
 def test_mixing_references_scores_below_copying_one():
-    first, second = (
-        REFERENCE.split(),
-        [
-            "A",
-            "dog",
-            "ran",
-            "under",
-            "this",
-            "bridge",
-            "while",
-            "we",
-            "walked",
-            "into",
-            "that",
-            "quiet",
-            "town",
-            "after",
-            "dark",
-        ],
-    )
-    mixed = " ".join(word for pair in zip(first, second, strict=False) for word in pair)
-    assert score(mixed, [REFERENCE, " ".join(second)]).value < 0.5
+    other = "A dog ran under this bridge while we walked into that quiet town after dark"
+    mixed = " ".join(word for pair in zip(REFERENCE.split(), other.split(), strict=False) for word in pair)
+    assert score(mixed, [REFERENCE, other]).value < 0.5
 
 
 def test_a_hostile_answer_of_a_million_characters_is_scored_in_seconds():
