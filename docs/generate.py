@@ -52,9 +52,8 @@ They run on attempts that deserve a high score, and on copies of them that do no
 the prompt, and garbage. Without samples of the author, four built-in ones are used: two of maths, an open question, and
 a tagged format. A check that says nothing about a reward is skipped, with the reason.
 
-For a reward that neither needs references nor brings samples of its own, a spoiled copy that beats the good answer is
-a warning, because a shaping reward (a length band, a penalty for repetition) cannot tell right from wrong. In every
-other case it is a failure.
+A reward of form alone (a length band, a penalty for repetition) cannot tell a good answer from garbage of the right
+form, and must not be used alone. It passes with samples that deserve its highest value.
 """
 
 if __name__ == "__main__":

@@ -214,10 +214,7 @@ def is_not_beaten(subject: Subject, *, kind: str) -> None:
         if name == "good":
             good, compared = (0.0, False) if value is None else (value, True)
         elif name == kind and compared and value is not None and value > good + subject.tolerance:
-            message = f"{kind} gets {value:g} where the good answer gets {good:g}"
-            if "references" in subject.spec.needs or subject.own_samples:
-                raise ContractViolation(message)
-            raise NotApplicable(f"{message}: never use this reward alone; or give samples of your own to be strict")
+            raise ContractViolation(f"{kind} gets {value:g} where the good answer gets {good:g}")
 
 
 def takes_odd_input(subject: Subject) -> None:
@@ -252,7 +249,11 @@ CHECKS: tuple[Check, ...] = (
     Check("it judges the samples", judges_the_samples, "Give the contract samples that this reward can judge"),
     Check("it abstains without references", abstains_without_references, "Return Score(value=None) there"),
     *(
-        Check(f"{kind} does not beat a good answer", partial(is_not_beaten, kind=kind), f"Give {kind} the lowest value")
+        Check(
+            f"{kind} does not beat a good answer",
+            partial(is_not_beaten, kind=kind),
+            f"Give {kind} the lowest value, or the contract samples that deserve more",
+        )
         for kind in ("silence", "echo", "garbage")
     ),
     Check("it takes odd input", takes_odd_input, "Handle it, abstain, or raise RewardError"),

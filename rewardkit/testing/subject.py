@@ -38,7 +38,6 @@ class Subject:
     ) -> None:
         self._spec = spec
         self.options = dict(options)
-        self.own_samples = samples is not None
         self.tolerance = tolerance
         self.good: list[Trajectory] = []
         self.attempts: list[Trajectory] = []
