@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import tempfile
 import time
 
 _SIZE = 24
@@ -54,6 +53,8 @@ def _new_file() -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("rewardkit")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, _SIZE)

@@ -74,7 +74,8 @@ class Hand:
     @property
     def stuck(self) -> bool:
         """Whether it has been at one unit for longer than all that it was given should have taken."""
-        return bool(self.outstanding) and not self.loading and time.monotonic() - self.term()[0] > _STUCK_SECONDS
+        what, since = self.board.read()
+        return what in self.outstanding and time.monotonic() - since > _STUCK_SECONDS
 
     def withdraw(self) -> list[Unit]:
         """Take back the units that it has not begun."""
