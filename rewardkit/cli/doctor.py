@@ -17,7 +17,7 @@ from rewardkit.plugins import Plugins
 
 _DISTRIBUTION = "agentic-rewardkit"
 _EXTRAS = {
-    "math": ("mpmath", "sympy"),
+    "math": ("mpmath",),
     "text": ("rapidfuzz", "sacrebleu"),
     "json": ("jsonschema",),
     "parquet": ("pyarrow",),
