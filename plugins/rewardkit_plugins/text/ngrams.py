@@ -8,7 +8,7 @@ of dictionaries keyed by tuples, which cost more to build and make the garbage c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -23,33 +23,36 @@ class ReferenceNgrams:
     """
 
     def __init__(self, references: Sequence[Sequence[str]], *, max_order: int) -> None:
+        joined = [token for one in references for token in (*one, None)]  # no n-gram over an end is one of a hypothesis
+        many = len(references)
         self._max_order = max_order
-        self._digits = dict(zip(dict.fromkeys(chain(*references)), count(1), strict=False))
+        self._digits = dict(zip(dict.fromkeys(joined), count(1), strict=False))
         self._base = len(self._digits) + 2  # without the digit 0, no order's numbers run into another's
         end = self._base**max_order
-        self._dtype: type = np.int64 if end < _INT64_END else object  # Python's integers: slower, never too small
-        numbers = [self._numbers(one) for one in references]
-        # Of equal n-grams the first one counts; the last of all is a sentinel that nothing reaches.
-        self._ngrams = np.sort(np.concatenate([*numbers, np.array([end], dtype=self._dtype)]))
-        self._largest = np.max([self._occurrences(one) for one in numbers], axis=0)
+        self._dtype: type = (
+            np.int64 if end * many < _INT64_END else object
+        )  # Python's integers: slower, never too small
+        places = np.repeat(np.arange(many), [len(one) + 1 for one in references])
+        marked = np.concatenate([numbers * many + places[: len(numbers)] for numbers in self._orders(joined)])
+        marked, counts = np.unique(marked, return_counts=True)
+        ngrams = marked // many
+        firsts = np.flatnonzero(np.append(True, ngrams[1:] != ngrams[:-1]))
+        self._ngrams = np.append(ngrams[firsts], end)  # the last is a sentinel that nothing reaches
+        self._largest = np.append(np.maximum.reduceat(counts, firsts), 0)
         self._starts = np.searchsorted(self._ngrams, [self._base**order for order in range(max_order)])
 
     def matches(self, tokens: Sequence[str]) -> list[int]:
         """Return for each order how many n-grams of `tokens` occur in the references, clipped at the largest count."""
-        clipped = np.minimum(self._occurrences(self._numbers(tokens)), self._largest)
-        matched: list[int] = np.add.reduceat(clipped, self._starts).tolist()
+        numbers = np.sort(np.concatenate(self._orders(tokens)))  # a search for sorted values is the faster
+        places = np.searchsorted(self._ngrams, numbers)
+        occurrences = np.bincount(places[self._ngrams[places] == numbers], minlength=len(self._ngrams))
+        matched: list[int] = np.add.reduceat(np.minimum(occurrences, self._largest), self._starts).tolist()
         return matched
 
-    def _occurrences(self, numbers: Any) -> Any:
-        """Return how often each n-gram of the references is among `numbers`, which this sorts."""
-        numbers.sort()  # a search for sorted values is the faster
-        places = np.searchsorted(self._ngrams, numbers)
-        return np.bincount(places[self._ngrams[places] == numbers], minlength=len(self._ngrams))
-
-    def _numbers(self, tokens: Sequence[str]) -> Any:
-        """Return the n-grams of all orders as numbers; all tokens that no reference holds share the last digit."""
+    def _orders(self, tokens: Sequence[str | None]) -> list[Any]:
+        """Return the n-grams of each order as numbers; all tokens that no reference holds share the last digit."""
         digits = list(map(self._digits.get, tokens, repeat(self._base - 1)))
         orders: list[Any] = [np.array(digits, dtype=self._dtype)]
         for order in range(1, self._max_order):
             orders.append(orders[-1][:-1] * self._base + orders[0][order:])
-        return np.concatenate(orders)
+        return orders
