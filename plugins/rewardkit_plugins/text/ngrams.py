@@ -29,9 +29,8 @@ class ReferenceNgrams:
         self._digits = dict(zip(dict.fromkeys(joined), count(1), strict=False))
         self._base = len(self._digits) + 2  # without the digit 0, no order's numbers run into another's
         end = self._base**max_order
-        self._dtype: type = (
-            np.int64 if end * many < _INT64_END else object
-        )  # Python's integers: slower, never too small
+        fits = end * many < _INT64_END
+        self._dtype: type = np.int64 if fits else object  # Python's integers are slower, but never too small
         places = np.repeat(np.arange(many), [len(one) + 1 for one in references])
         marked = np.concatenate([numbers * many + places[: len(numbers)] for numbers in self._orders(joined)])
         marked, counts = np.unique(marked, return_counts=True)
