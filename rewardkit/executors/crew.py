@@ -126,8 +126,9 @@ class Crew:
             case Done():
                 self._ledger.learn_pace(report.key, report.seconds / len(report.units))
                 for number, packed in report.units:
+                    outcomes = unpack_outcomes(packed)
                     if unit := hand.outstanding.pop(number, None):  # else it was withdrawn just as it was begun
-                        self._enter(unit, unpack_outcomes(packed))
+                        self._enter(unit, outcomes)
             case Broken():
                 self._ledger.break_reward(report.key, report.failure)
                 hand.rewards.discard(report.key)
@@ -135,11 +136,11 @@ class Crew:
                 self._ledger.put_back([hand.outstanding.pop(n) for n in undone])
 
     def _enter(self, unit: Unit, outcomes: list[Outcome]) -> None:
-        """Enter what a worker says of a unit; where one Failure stands for several trajectories, look closer."""
-        if len(outcomes) < len(unit.indices) and isinstance(failure := outcomes[0], Failure):
-            self._ledger.blame(unit, failure.kind, failure.message)
-        else:
-            self._ledger.finish(unit, outcomes)
+        match outcomes:
+            case [Failure() as failure] if len(unit.indices) > 1:  # it stands for all of them: look closer
+                self._ledger.blame(unit, failure.kind, failure.message)
+            case _:
+                self._ledger.finish(unit, outcomes)
 
     def _watch(self, hand: Hand) -> None:
         """Have the selector report when the worker sends, and when it has room for what is still to be sent."""
@@ -222,7 +223,7 @@ class Crew:
         starting = sum(not hand.ready for hand in self._hands)
         while starting < len(self._ledger) and len(self._hands) < self._size and self._hire():
             starting += 1
-        while self._wary and len(self._hands) < self._size + 1 and self._hire():
+        while self._wary and self._stillborn < _STILLBORN and len(self._hands) <= self._size and self._hire():
             pass
 
     def _hire(self) -> bool:

@@ -26,9 +26,10 @@ class ProcessExecutor:
 
     A worker is sent a reward's spec and options and loads it once. Past its limit, a trajectory's worker is killed with
     all that it started, and the trajectory has a Failure of kind "timeout"; one whose worker dies twice has a Failure
-    of kind "killed". Everything else is scored, by a replacement if need be. With `batch_size` above 1 the limit holds
-    for a call, and a batch that fails is halved to find the culprit; a group fails as a whole. A setup that fails or
-    takes longer than `setup_timeout` seconds fails the trajectories of that reward, and is tried again after a minute.
+    of kind "killed". Everything else is scored, by a replacement if need be; after the first loss one spare process is
+    kept for that. With `batch_size` above 1 the limit holds for a call, and a batch that fails is halved to find the
+    culprit; a group fails as a whole. A setup that fails or takes longer than `setup_timeout` seconds fails the
+    trajectories of that reward, and is tried again after a minute.
 
     `memory_limit` is the bytes that one worker and its children may hold (default: 80 % of what there is, shared by
     the workers); it is looked at every 50 ms, on Linux only. `submit` may be called from any thread; a forked copy of
