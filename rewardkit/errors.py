@@ -11,9 +11,7 @@
     ├── RewardError              (RuntimeError)  a reward could not judge: it becomes a Failure, never a number
     │   ├── UnparsableError                      a judge's verdict could not be read
     │   └── SandboxError                         the sandbox failed (a program that fails is a result, not this)
-    └── WorkerError              (RuntimeError)  a supervised worker could not do its work
-        ├── WorkerTimeoutError   (TimeoutError)  it ran past its deadline and was killed
-        └── WorkerDiedError                      it died: signal, memory limit, os._exit
+    └── WorkerError              (RuntimeError)  workers cannot do their work
 
 All of them pickle: every argument is positional and kept in `args`.
 """
@@ -69,12 +67,4 @@ class SandboxError(RewardError):
 
 
 class WorkerError(RewardkitError, RuntimeError):
-    """A supervised worker could not do its work."""
-
-
-class WorkerTimeoutError(WorkerError, TimeoutError):
-    """A supervised worker ran past its deadline and was killed."""
-
-
-class WorkerDiedError(WorkerError):
-    """A supervised worker died."""
+    """Workers cannot do their work: the executor is closed, or none of them starts."""

@@ -9,11 +9,13 @@ abstains (`Score(value=None)`); one that breaks raises (best: `errors.RewardErro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Outcome, Score, Trajectory
+
+if TYPE_CHECKING:  # concurrent.futures brings logging with it, and every worker would wait for that
+    from concurrent.futures import Future
 
 
 @runtime_checkable

@@ -1,6 +1,6 @@
 """One worker process as its parent sees it: start it, talk to it, watch its memory, kill it, say how it died.
 
-When to kill is the business of `supervised` and `crew`; the killing itself is done by the `keeper`.
+When to kill is the business of `crew`; the killing itself is done by the `keeper`.
 """
 
 from __future__ import annotations

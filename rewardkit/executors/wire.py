@@ -1,6 +1,6 @@
 """What passes between a parent and its worker: values as bytes, bytes as length-prefixed frames.
 
-Which messages there are is decided in `worker`, `supervised` and `orders`. Values are JSON-like or our dataclasses; no
+Which messages there are is decided in `orders`. Values are JSON-like or our dataclasses; no
 code and no pickle crosses.
 """
 

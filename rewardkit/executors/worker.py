@@ -1,14 +1,12 @@
-"""What runs in a worker process, below its `keeper`: a loop that serves calls, and one that scores.
+"""What runs in a worker process, below its `keeper`: a loop that loads rewards and scores.
 
 Limits are the parent's business; nothing here defends itself.
 """
 
 from __future__ import annotations
 
-import importlib
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 from rewardkit.executors.board import Board
@@ -29,39 +27,6 @@ from rewardkit.registry import RewardSpec
 from rewardkit.types import Failure
 
 _FLUSH_SECONDS = 0.02
-
-
-def serve_calls(sock: socket.socket, target: str) -> None:
-    """Import `target`, say so, and answer calls until the parent hangs up.
-
-    Every frame sent is a pair: True and the value, or False and what was raised.
-    """
-    stream = Stream(sock)
-    try:
-        function = load(target)
-    except Exception as error:  # noqa: BLE001  importing runs somebody else's code
-        stream.send(pack((False, describe(error))))
-        return
-    stream.send(pack((True, None)))
-    while True:
-        try:
-            request = stream.receive()
-        except EOFError:
-            return
-        stream.send(_answer(function, request))
-
-
-def load(target: str) -> Any:
-    """Return what "pkg.mod:name" names."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _answer(function: Callable[[Any], Any], request: bytes) -> bytes:
-    try:
-        return pack((True, function(unpack(request))))
-    except Exception as error:  # noqa: BLE001  the function is somebody else's: whatever it raises is its answer
-        return pack((False, describe(error)))
 
 
 def describe(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-import targets_for_tests
+import deeds_for_tests
 
 from rewardkit import Score, reward
 
@@ -15,8 +15,8 @@ from rewardkit import Score, reward
 def count(trajectory, *, scale: float = 1.0):
     """Count the words, or do the deed that the completion names."""
     text = trajectory.completion
-    if text in targets_for_tests.DEEDS:
-        targets_for_tests.behave(text)
+    if text in deeds_for_tests.DEEDS:
+        deeds_for_tests.behave(text)
     if text == "NaN":
         return float("nan")
     return scale * len(text.split())
@@ -34,8 +34,8 @@ class Batched:
     def score_batch(self, batch, /):
         self._note(f"batch {len(batch)}")
         deeds = {t.completion for t in batch}
-        for deed in deeds & set(targets_for_tests.DEEDS):
-            targets_for_tests.behave(deed)
+        for deed in deeds & set(deeds_for_tests.DEEDS):
+            deeds_for_tests.behave(deed)
         return [Score(value=float(len(t.completion.split()))) for t in batch if t.completion != "lose one"]
 
     def score_group(self, group, /):
@@ -61,7 +61,7 @@ class BadSetup(Batched):
 
     def setup(self):
         self._note("setup")
-        targets_for_tests.behave(self.deed)
+        deeds_for_tests.behave(self.deed)
 
 
 class Slow:

@@ -73,8 +73,14 @@ HOSTILE = {
     "hang": "timeout",
     "hold the GIL": "timeout",
     "leave children and hang": "timeout",
+    "ignore signals": "timeout",
+    "stop": "timeout",
+    "nest and hang": "timeout",
     "eat memory": "killed",
+    "eat memory in a child": "killed",
+    "fork many": "killed",
     "segfault": "killed",
+    "abort": "killed",
     "exit": "killed",
     "sys.exit": "killed",
     "raise": "error",
@@ -89,13 +95,13 @@ def test_one_hostile_trajectory_harms_no_other(executor, deed, kind):
     outcomes = run(executor, COUNT, texts, timeout=0.7 if kind == "timeout" else 20)
     expected = [float(n) for n in range(40)]
     expected[13] = kind
-    assert values(outcomes) == expected
+    assert values(outcomes) == expected, outcomes[13]
     assert outcomes[13].reward == "count"
 
 
 def test_two_hundred_healthy_ones_among_all_kinds_of_hostile_ones_are_scored_and_nothing_is_left(family):
     texts = ["a " * n for n in range(200)] + ["leave children"]
-    deeds = [deed for deed in HOSTILE if deed != "leave children and hang"]
+    deeds = ("hang", "hold the GIL", "eat memory", "segfault", "exit", "sys.exit", "raise", "NaN")
     for place, deed in zip((3, 30, 31, 77, 100, 150, 151, 199), deeds, strict=True):
         texts.insert(place, deed)
     expected = [HOSTILE.get(text, float(len(text.split()))) for text in texts]

@@ -1,4 +1,4 @@
-"""Functions for supervised workers: what a worker may meet, addressed as "targets_for_tests:name"."""
+"""What a worker may meet: deeds that a reward does when a completion names them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
-from rewardkit.errors import WorkerTimeoutError
-from rewardkit.executors.supervised import SupervisedWorker
-
-
-def echo(payload):
-    return payload
+from rewardkit import Message, RewardSpec, Step, Task, Trajectory
+from rewardkit.executors.process import ProcessExecutor
 
 
 def behave(payload):
@@ -68,17 +63,13 @@ def ignore_signals(_):
     time.sleep(600)
 
 
-def nest(_):
-    """Run a hanging call in a worker of this worker."""
-    with SupervisedWorker("targets_for_tests:behave") as inner:
-        try:
-            inner.call("hang", timeout=0.2)
-        except WorkerTimeoutError:
-            return inner.call("pid", timeout=10) != os.getpid()
-
-
 def nest_and_hang(_):
-    SupervisedWorker("targets_for_tests:behave").call("hang", timeout=600)
+    """Wait for a worker of this worker, which hangs."""
+    spec = RewardSpec(name="count", factory="rewards_for_workers:count")
+    action = Message(role="assistant", content="hang")
+    batch = [Trajectory(task=Task(), steps=(Step(action=action),))]
+    executor = ProcessExecutor(1)
+    executor.submit(spec, {}, batch, timeout=None).result()
 
 
 DEEDS = {
@@ -92,13 +83,11 @@ DEEDS = {
     "exit": lambda _: os._exit(3),
     "sys.exit": lambda _: sys.exit(4),
     "raise": lambda _: 1 / 0,
-    "answer an object": lambda _: threading.Lock(),
     "print": lambda _: print("this is not for stdout", flush=True) or "printed",
     "leave children": outlive,
     "leave children and hang": outlive_and_hang,
     "fork many": fork_many,
     "eat memory": eat_memory,
     "eat memory in a child": eat_memory_in_a_child,
-    "nest": nest,
     "nest and hang": nest_and_hang,
 }
