@@ -69,7 +69,8 @@ def test_import_rewardkit_loads_nothing_heavy():
 @pytest.mark.parametrize("name", ["import rewardkit", "rewardkit rewards"])
 def test_starting_is_fast(startup, name):
     arguments, limit = startup.CASES[name]
-    assert any(startup.best_seconds(arguments) < limit for _ in range(3))  # a busy machine gets another try
+    # Other work on the machine may double the time, so there are several tries; slow code fails all of them.
+    assert any(startup.best_seconds(arguments) < limit for _ in range(8))
 
 
 def test_the_public_names_exist_and_are_sorted():
