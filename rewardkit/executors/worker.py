@@ -5,6 +5,7 @@ Limits are the parent's business; nothing here defends itself.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import Any
@@ -37,15 +38,19 @@ def describe(error: BaseException) -> str:
 
 def serve_rewards(sock: socket.socket, board_fd: str) -> None:
     """Load and score what the parent orders, until it orders to stop or hangs up."""
-    stream, board = Stream(sock), Board(int(board_fd))
+    board = Board(int(board_fd))
     board.close_fd()
     rewards: dict[int, tuple[RewardSpec, Any]] = {}
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent hung up: the keeper kills us any moment
+        _obey(Stream(sock), board, rewards)
+    for _, reward in rewards.values():
+        reward.close()
+
+
+def _obey(stream: Stream, board: Board, rewards: dict[int, tuple[RewardSpec, Any]]) -> None:
     stream.send(pack(Ready()))
     while True:
-        try:
-            order: Order = unpack(stream.receive(), Order)
-        except EOFError:
-            return
+        order: Order = unpack(stream.receive(), Order)
         match order:
             case Load(key):
                 board.post(-key)
@@ -54,9 +59,7 @@ def serve_rewards(sock: socket.socket, board_fd: str) -> None:
             case Work(key) if key in rewards:
                 _score(stream, board, *rewards[key], order)
             case Stop():
-                break
-    for _, reward in rewards.values():
-        reward.close()
+                return
 
 
 def _load(stream: Stream, rewards: dict[int, tuple[RewardSpec, Any]], order: Load) -> None:
