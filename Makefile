@@ -14,6 +14,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 demo: $(VENV)/.installed ## Score the example trajectories and print a table
+	@$(BIN)/rewardkit score examples/demo/math.jsonl --config examples/demo/math.toml --table || [ $$? = 1 ]
 	@$(BIN)/python examples/demo/run.py
 
 test: $(VENV)/.installed-all ## Run every check; what fails is named at the end
