@@ -5,8 +5,11 @@ It enforces no time limit and survives no crash of the process: that is what exe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from rewardkit.errors import InvalidScoreError, SandboxError, UnparsableError
 from rewardkit.registry import RewardSpec
@@ -18,14 +21,18 @@ def judge(spec: RewardSpec, reward: Any, batch: Sequence[Trajectory]) -> list[Ou
 
     When a batch raises or comes back with the wrong shape, its halves are scored again until the culprit stands alone;
     the others keep their scores. A group reward judges the group as a whole, so there all members fail together.
+    Whatever the metadata of a score held, it holds JSON values afterwards: numbers of numpy and torch become numbers,
+    sets lists, and what JSON has no form for becomes text. KeyboardInterrupt alone passes through.
     """
     if not batch:
         return []
     try:
         if "group" in spec.needs:
-            return list(_checked(reward.score_group(batch), batch))
-        return list(_checked(reward.score_batch(batch), batch))
-    except Exception as error:  # noqa: BLE001  one of the two isolation points: a reward may raise anything
+            return _checked(reward.score_group(batch), batch)
+        return _checked(reward.score_batch(batch), batch)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  an isolation point: a reward may raise anything, or call sys.exit
         if len(batch) == 1 or "group" in spec.needs:
             return [failure_of(spec.name, error)] * len(batch)
     middle = len(batch) // 2
@@ -41,20 +48,44 @@ def failure_of(name: str, error: BaseException) -> Failure:
         kind = "sandbox"
     elif isinstance(error, TimeoutError):
         kind = "timeout"
-    text = " ".join(str(error).split())[:500]
+    return Failure(reward=name, kind=kind, message=_describe(error), retryable=kind in ("sandbox", "timeout"))
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())[:500]
+    except Exception as another:  # noqa: BLE001  the exception's class is the reward's code, too
+        text = f"its text cannot be had ({type(another).__name__})"
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Failure(reward=name, kind=kind, message=message, retryable=kind in ("sandbox", "timeout"))
+    return message.encode(errors="replace").decode()
 
 
-def _checked(scores: Any, batch: Sequence[Trajectory]) -> Sequence[Score]:
-    """Return `scores` if it is one Score per trajectory, with one step score per step; else InvalidScoreError."""
+def _checked(scores: Any, batch: Sequence[Trajectory]) -> list[Outcome]:
+    """Return `scores` if it is one sound Score per trajectory; else raise InvalidScoreError."""
     if not isinstance(scores, Sequence) or isinstance(scores, (str, bytes)):
         raise InvalidScoreError(f"expected a sequence of {len(batch)} Scores, got {type(scores).__name__}")
     if len(scores) != len(batch):
         raise InvalidScoreError(f"expected {len(batch)} Scores, one for each trajectory, got {len(scores)}")
-    for score, trajectory in zip(scores, batch, strict=True):
-        if not isinstance(score, Score):
-            raise InvalidScoreError(f"expected a Score, got {type(score).__name__}: return Score(value=...)")
-        if score.steps is not None and len(score.steps) != len(trajectory.steps):
-            raise InvalidScoreError(f"{len(score.steps)} step scores for {len(trajectory.steps)} steps")
-    return scores
+    return [_checked_score(score, trajectory) for score, trajectory in zip(scores, batch, strict=True)]
+
+
+def _checked_score(score: Any, trajectory: Trajectory) -> Score:
+    if not isinstance(score, Score):
+        raise InvalidScoreError(f"expected a Score, got {type(score).__name__}: return Score(value=...)")
+    if score.steps is not None and len(score.steps) != len(trajectory.steps):
+        raise InvalidScoreError(f"{len(score.steps)} step scores for {len(trajectory.steps)} steps")
+    if not isinstance(score.explanation, str):
+        raise InvalidScoreError(f"Score.explanation must be text, not {type(score.explanation).__name__}")
+    if not isinstance(score.metadata, Mapping):
+        raise InvalidScoreError(f"Score.metadata must be a mapping, not {type(score.metadata).__name__}")
+    if not score.metadata:
+        return score
+    try:
+        return replace(score, metadata=msgspec.to_builtins(dict(score.metadata), str_keys=True, enc_hook=_plain))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidScoreError(f"Score.metadata cannot become JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    to_list = getattr(value, "tolist", None)
+    return to_list() if callable(to_list) else str(value)

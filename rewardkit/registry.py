@@ -62,10 +62,13 @@ class RewardSpec:
             return make(**merged)
         except ModuleNotFoundError as error:
             raise self._import_error(error, self.factory.rpartition(":")[0]) from error
+        except RewardkitError:
+            raise
         except (TypeError, ValueError) as error:
-            if isinstance(error, RewardkitError):
-                raise
             raise ConfigError(f"reward {self.name!r} cannot be built with {merged!r}: {error}") from error
+        except (Exception, SystemExit) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(f"reward {self.name!r} cannot be built with {merged!r}: {problem}") from error
 
     def load(self) -> Any:
         """Return what `factory` names."""
@@ -76,7 +79,7 @@ class RewardSpec:
             raise
         except ModuleNotFoundError as error:
             raise self._import_error(error, module_name) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script without a main guard may end here
             problem = f"{type(error).__name__}: {error}"
             raise PluginError(f"reward {self.name!r}: importing {module_name!r} failed: {problem}") from error
         try:
