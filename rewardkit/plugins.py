@@ -6,8 +6,10 @@ found or imported until `Plugins.load`, and each call of it starts from nothing:
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -88,8 +90,15 @@ class Plugins:
             getattr(self, attribute).add(spec)
 
     def scored(self, trajectory: Trajectory, result: RewardResult) -> None:
-        """Tell all observers of one scored trajectory."""
-        self._pm.hook.rewardkit_scored(trajectory=trajectory, result=result)
+        """Tell all observers of one scored trajectory; one that raises gives a warning and stops nothing else."""
+        observers = [hook.plugin for hook in self._pm.hook.rewardkit_scored.get_hookimpls()]
+        for observer in observers:
+            others = [other for other in observers if other is not observer]
+            try:
+                self._pm.subset_hook_caller("rewardkit_scored", others)(trajectory=trajectory, result=result)
+            except Exception as error:  # noqa: BLE001  an observer only looks on: no score may depend on it
+                text = f"the observer of plugin {self._pm.get_name(observer)!r} failed: {type(error).__name__}: {error}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     @property
     def has_observers(self) -> bool:
@@ -108,15 +117,25 @@ class Plugins:
             self.add(module, name=entry.name, distribution=distribution, version=version)
         except DuplicateNameError:
             raise
-        except Exception as error:  # noqa: BLE001  the other isolation point: importing a plugin runs its code
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an isolation point: importing a plugin runs its code
             self.found.append(replace(plugin, problem=f"{type(error).__name__}: {error}"))
             return
         hooks = tuple(name for name in vars(hookspecs) if name.startswith("rewardkit_") and hasattr(module, name))
         self.found.append(replace(plugin, hooks=hooks))
 
 
+class _PluginManager(pluggy.PluginManager):
+    """Takes every function called `rewardkit_*` for a hook, marked or not, so that no misspelt one goes unnoticed."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        marked = super().parse_hookimpl_opts(plugin, name)
+        if marked is None and name.startswith("rewardkit_") and inspect.isroutine(getattr(plugin, name, None)):
+            return {}
+        return marked
+
+
 def _new_pm() -> pluggy.PluginManager:
-    pm = pluggy.PluginManager("rewardkit")
+    pm = _PluginManager("rewardkit")
     pm.add_hookspecs(hookspecs)
     if os.environ.get("REWARDKIT_TRACE"):
         pm.trace.root.setwriter(lambda text: print(text, end="", file=sys.stderr))

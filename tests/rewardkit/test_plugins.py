@@ -1,6 +1,10 @@
+from types import ModuleType
+
 import pytest
 
+from rewardkit import RewardResult, Scorer, Task, Trajectory
 from rewardkit.errors import DuplicateNameError, PluginError, UnknownNameError
+from rewardkit.function import FunctionReward
 from rewardkit.hookspecs import hookimpl
 from rewardkit.plugins import Plugins
 from rewardkit.registry import RewardSpec
@@ -107,9 +111,50 @@ def test_one_name_for_two_plugins_is_refused():
         plugins.add(plugin_of(), name="p")
 
 
+class Observer:
+    def __init__(self):
+        self.seen = []
+
+    @hookimpl
+    def rewardkit_scored(self, trajectory, result):
+        self.seen.append(result.total)
+
+
+class BrokenObserver:
+    @hookimpl
+    def rewardkit_scored(self, trajectory):
+        raise RuntimeError("no dashboard")
+
+
 def test_tracing_prints_hook_calls(monkeypatch, capsys):
     monkeypatch.setenv("REWARDKIT_TRACE", "1")
-    from rewardkit import RewardResult, Task, Trajectory
-
-    Plugins().scored(Trajectory(task=Task()), RewardResult(total=None))
+    plugins = Plugins()
+    plugins.add(Observer(), name="p")
+    plugins.scored(Trajectory(task=Task()), RewardResult(total=None))
     assert "rewardkit_scored" in capsys.readouterr().err
+
+
+def test_an_observer_that_raises_is_named_and_stops_no_other_and_no_score():
+    plugins, before, after = Plugins(), Observer(), Observer()
+    for name, plugin in (("before", before), ("broken", BrokenObserver()), ("after", after)):
+        plugins.add(plugin, name=name)
+    scorer = Scorer({"one": FunctionReward(lambda trajectory: 1.0)}, plugins=plugins)
+    with pytest.warns(RuntimeWarning, match="observer of plugin 'broken' failed: RuntimeError: no dashboard"):
+        assert scorer.score(Trajectory(task=Task())).total == 1.0
+    assert (before.seen, after.seen) == ([1.0], [1.0])
+
+
+def test_a_hook_without_its_marker_counts_and_a_misspelt_one_is_refused():
+    plugins, observer = Plugins(), ModuleType("unmarked")
+    observer.rewardkit_scored = lambda trajectory, result: None
+    plugins.add(observer, name="unmarked")
+    assert plugins.has_observers
+    observer.rewardkit_scord = observer.rewardkit_scored
+    with pytest.raises(PluginError, match="rewardkit_scord"):
+        Plugins().add(observer, name="misspelt")
+
+
+def test_a_plugin_that_exits_on_import_is_named(installed):
+    installed("exits", "import sys\nsys.exit(0)")
+    (plugin,) = [p for p in Plugins.load().found if p.name == "exits"]
+    assert "SystemExit" in plugin.problem
