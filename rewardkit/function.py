@@ -20,17 +20,17 @@ class FunctionReward:
     """
 
     def __init__(self, function: Callable[..., float | Score | None], **options: Any) -> None:
-        self._function = function
-        self._options = options
         functools.update_wrapper(self, function)
+        self._function = function
+        self.options = options
 
     def __call__(self, trajectory: Trajectory, /, **options: Any) -> float | Score | None:
         """Return what the function says of `trajectory`."""
-        return self._function(trajectory, **{**self._options, **options})
+        return self._function(trajectory, **{**self.options, **options})
 
     def with_options(self, **options: Any) -> FunctionReward:
         """Return the same reward with other options."""
-        return FunctionReward(self._function, **{**self._options, **options})
+        return FunctionReward(self._function, **{**self.options, **options})
 
     def option_parameters(self) -> list[inspect.Parameter]:
         """Return the keyword-only parameters of the function."""
@@ -42,14 +42,14 @@ class FunctionReward:
 
     def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
         """Return one Score for each trajectory, in order."""
-        return [_as_score(self._function(trajectory, **self._options)) for trajectory in batch]
+        return [_as_score(self._function(trajectory, **self.options)) for trajectory in batch]
 
     def close(self) -> None:
         """Do nothing: a function holds nothing."""
 
     def __reduce__(self) -> Any:
         # The module's attribute is this object, not the function, so the function cannot pickle by name.
-        return _restore, (self._function.__module__, self._function.__qualname__, self._options)
+        return _restore, (self._function.__module__, self._function.__qualname__, self.options)
 
 
 def reward(function: Callable[..., float | Score | None]) -> FunctionReward:

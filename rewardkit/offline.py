@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rewardkit.errors import ConfigError
-from rewardkit.output import Output, beside
+from rewardkit.output import Output, beside, checked_path, is_special
 from rewardkit.scorer import PendingBatch, Scorer
 from rewardkit.serialize import Line, encode_line, read_results, read_trajectories, trajectory_hash
+from rewardkit.serialize.sources import check_source
 from rewardkit.store import ScoreStore, key_of
+from rewardkit.terms import name_in_total
 from rewardkit.types import Failure, Outcome, RewardResult, Trajectory
 
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 512
@@ -97,8 +99,8 @@ def score_files(
     """
     started = time.monotonic()
     summary = JobSummary(rewards={term.name: RewardSummary() for term in scorer.terms})
-    if scorer.needs_groups and "-" in sources:
-        raise ConfigError("a reward compares whole groups, which needs two passes: give a file, not standard input")
+    _check_sources(sources, scorer)
+    output = None if output is None else checked_path(output, sources)
     with ExitStack() as stack:
         store = _open_store(stack, output, scorer, resume=resume, retry_failures=retry_failures)
         write = stack.enter_context(Output(output, to_stdout=to_stdout))
@@ -226,22 +228,31 @@ def _read(sources: Sequence[str]) -> Iterator[Line]:
         yield from read_trajectories(source)
 
 
+def _check_sources(sources: Sequence[str], scorer: Scorer) -> None:
+    for source in sources:
+        check_source(source)
+        if scorer.needs_groups and not Path(source).is_file():
+            raise ConfigError(f"a reward compares whole groups, which needs two passes over {source!r}: give a file")
+
+
 def _open_store(
     stack: ExitStack, output: Path | None, scorer: Scorer, *, resume: bool, retry_failures: bool
 ) -> ScoreStore | None:
     """Open the store of `output`, filled with what an earlier run left when `resume` is set."""
-    if output is None or (output.exists() and not output.is_file()):
+    if output is None or is_special(output):
         if resume:
             raise ConfigError("resuming needs an output file: add -o OUT")
         return None
+    if resume and (vague := [t.name for t in scorer.terms if not t.signed]):
+        raise ConfigError(
+            f"cannot resume with {vague[0]!r}, an object whose options nobody knows: give it `signature_fields()`"
+        )
     path = _store_path(output)
-    if path.exists() and not resume:
-        raise ConfigError(f"{str(path)!r} holds the scores of an unfinished run: resume it, or delete the file")
-    if not output.parent.is_dir():
-        raise ConfigError(f"cannot write {str(output)!r}: there is no folder {str(output.parent)!r}")
-    fresh = not path.exists()
     store = stack.enter_context(ScoreStore(path))
-    if resume and fresh and output.exists():
+    stored = len(store)
+    if stored and not resume:
+        raise ConfigError(f"{str(path)!r} holds {stored} scores of an unfinished run: resume it, or delete the file")
+    if resume and not stored and output.exists():
         _take_over(store, output, scorer)
     if retry_failures:
         store.drop_failures()
@@ -250,13 +261,13 @@ def _open_store(
 
 def _take_over(store: ScoreStore, output: Path, scorer: Scorer) -> None:
     """Fill the store from a finished output; scores of group rewards are left out, their rivals are not on record."""
-    alone = {t.name: str(t.signature()) for t in scorer.terms if "group" not in t.spec.needs}
+    alone = [str(t.signature()) for t in scorer.terms if "group" not in t.spec.needs]
     found: dict[bytes, Outcome] = {}
     for trajectory_hash_, scored in read_results(output):
         outcomes: dict[str, Outcome] = {**scored.scores, **{f.reward: f for f in scored.failures}}
-        made_by = scored.signature.split("+")
-        for name, signature in alone.items():
-            if name in outcomes and any(f"{part}|".startswith(f"{signature}|") for part in made_by):
+        for made_by in scored.signature.split("+"):
+            signature = next((s for s in alone if f"{made_by}|".startswith(f"{s}|")), None)
+            if signature and (name := name_in_total(made_by)) in outcomes:
                 found[key_of(signature, trajectory_hash_)] = outcomes[name]
         if len(found) >= _LARGEST_CHUNK:
             store.put(found)

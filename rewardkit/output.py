@@ -8,7 +8,8 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, Self, cast
 
@@ -16,21 +17,31 @@ import zstandard
 
 from rewardkit.errors import ConfigError
 from rewardkit.serialize import write_parquet
+from rewardkit.serialize.sources import import_parquet
+
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
 class Output:
-    """Where results go: standard output, a special file as it is, or a regular file that is moved into place."""
+    """Where results go: standard output, a special file as it is, or a regular file that is moved into place.
+
+    While results go to standard output, what rewards print in this process goes to standard error.
+    """
 
     def __init__(self, path: Path | None, *, to_stdout: bool) -> None:
         self._path = path
-        self._direct = path is not None and path.exists() and not path.is_file()
+        self._direct = path is not None and is_special(path)
         self._writing = path if path is None or self._direct else beside(path, ".writing")
         self._stack = ExitStack()
         self._stream: IO[bytes] | None = sys.stdout.buffer if to_stdout else None
 
     def __enter__(self) -> Self:
         if self._path is None or self._writing is None:
+            if self._stream is not None:
+                self._stack.enter_context(redirect_stdout(sys.stderr))
             return self
+        if self._path.suffix == ".parquet":
+            import_parquet()
         try:
             stream: IO[bytes] = self._stack.enter_context(open(self._writing, "wb"))
         except OSError as error:
@@ -44,29 +55,63 @@ class Output:
         return self
 
     def line(self, text: bytes) -> None:
-        """Write one line."""
+        """Write one line; raises OSError that names the file, as the other methods do."""
         if self._stream is not None:
-            self._stream.write(text)
+            with self._named_errors():
+                self._stream.write(text)
 
     def finish(self) -> None:
-        """Move the file into place."""
-        if self._path is None or self._direct or self._writing is None:
+        """Write what is left, and move the file into place."""
+        with self._named_errors():
             if self._stream is not None:
                 self._stream.flush()
-            return
-        self._stack.close()
-        if self._path.suffix == ".parquet":
-            write_parquet(self._writing, rows := beside(self._path, ".parquet.writing"))
-            self._writing.unlink()
-            self._writing = rows
-        with open(self._writing, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._writing, self._path)
+            self._stack.close()
+            if self._path is not None and self._writing is not None and not self._direct:
+                self._move(self._path, self._writing)
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        with suppress(OSError):  # on the way out because of an error already, for `finish` closes everything
+            self._stack.close()
         if self._writing is not None and not self._direct:
             self._writing.unlink(missing_ok=True)
+
+    def _move(self, path: Path, writing: Path) -> None:
+        if path.suffix == ".parquet":
+            self._writing = beside(path, ".parquet.writing")
+            write_parquet(writing, self._writing)
+            writing.unlink()
+            writing = self._writing
+        with open(writing, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(writing, path)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = "standard output" if self._path is None else str(self._path)
+            raise OSError(error.errno, f"cannot write {where!r}: {error.strerror or error}") from error
+
+
+def checked_path(path: Path, sources: Sequence[str]) -> Path:
+    """Return where the output `path` really is; raises ConfigError where it cannot be written without harm."""
+    if is_special(path):
+        return path
+    if not path.name.endswith(ENDINGS):
+        raise ConfigError(f"cannot write {str(path)!r}: its name must end in {', '.join(ENDINGS)}")
+    real = path.resolve()  # what a link points to is replaced, not the link; and a reward may change the folder
+    if not real.parent.is_dir():
+        raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(real.parent)!r}")
+    for own in (real, *(beside(real, ending) for ending in (".writing", ".partial"))):
+        if own.exists() and any(source != "-" and own.samefile(source) for source in sources):
+            raise ConfigError(f"cannot write {str(path)!r}: the input {own.name!r} would be lost")
+    return real
+
+
+def is_special(path: Path) -> bool:
+    """Whether `path` is a device, a pipe or a folder: something that cannot be replaced by a file."""
+    return path.exists() and not path.is_file()
 
 
 def beside(path: Path, ending: str) -> Path:

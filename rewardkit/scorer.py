@@ -45,6 +45,8 @@ class Scorer:
         timeout: float | None = DEFAULT_TIMEOUT,
         plugins: Plugins | None = None,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ConfigError(f"a timeout must be a number of seconds above 0, or None, not {timeout!r}")
         self.plugins = plugins or Plugins.load()
         self.terms = tuple(read_terms(rewards, self.plugins.rewards))
         self.timeout = timeout

@@ -7,15 +7,15 @@ writes at a time; the output file itself is written by `offline`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import msgspec
-
 from rewardkit.errors import ConfigError
+from rewardkit.executors.wire import pack, unpack
 from rewardkit.types import Failure, Outcome, Score
 
 _LOOKUP = 500
@@ -25,10 +25,9 @@ class ScoreStore:
     """Outcomes by key, on disk; see `key_of`."""
 
     def __init__(self, path: Path) -> None:
-        self._encode = msgspec.msgpack.Encoder(enc_hook=str).encode
-        self._decoders = (msgspec.msgpack.Decoder(Score), msgspec.msgpack.Decoder(Failure))
+        self._path = path
         try:
-            self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("BEGIN EXCLUSIVE")
@@ -37,7 +36,8 @@ class ScoreStore:
             )
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise ConfigError(f"cannot use {str(path)!r} ({error}): is another job writing the same output?") from error
+            hint = ": another job is writing the same output" if "locked" in str(error) else ""
+            raise ConfigError(f"cannot use {str(path)!r} ({error}){hint}") from error
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{str(path)!r} is not a score store ({error}): delete it to start again") from error
 
@@ -49,15 +49,18 @@ class ScoreStore:
             marks = ",".join("?" * len(some))
             query = f"SELECT key, failed, outcome FROM outcomes WHERE key IN ({marks})"  # noqa: S608  only '?' marks
             for key, failed, blob in self._db.execute(query, some):
-                found[key] = self._decoders[failed].decode(blob)
+                found[key] = unpack(blob, Failure if failed else Score)
         return found
 
     def put(self, outcomes: Mapping[bytes, Outcome]) -> None:
-        """Store `outcomes` in one transaction."""
-        rows = [(key, int(isinstance(o, Failure)), self._encode(o)) for key, o in outcomes.items()]
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        """Store `outcomes` in one transaction; raises OSError where there is no room for them."""
+        rows = [(key, int(isinstance(o, Failure)), pack(o)) for key, o in outcomes.items()]
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise OSError(errno.EIO, f"cannot write {str(self._path)!r}: {error}") from error
 
     def drop_failures(self) -> None:
         """Forget the failures, so that they are tried again."""

@@ -6,6 +6,7 @@ The text form is `[WEIGHT*]NAME[:option=value,...]`, where NAME is a registered 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.errors import ConfigError
+from rewardkit.function import FunctionReward
 from rewardkit.registry import Need, Registry, RewardSpec, did_you_mean
 from rewardkit.signature import Signature
 
@@ -42,12 +44,17 @@ class Term:
 
     def __post_init__(self) -> None:
         for key, number in (("weight", self.weight), ("gate", self.gate)):
-            if number is not None and not (isinstance(number, (int, float)) and math.isfinite(number)):
+            if number is not None and not _is_finite(number):
                 raise ConfigError(f"reward {self.name!r}: {key} must be a finite number, not {number!r}")
 
     def build(self) -> Any:
         """Return the reward, not yet set up."""
         return self.spec.build(**self.options) if self.instance is None else self.instance
+
+    @property
+    def signed(self) -> bool:
+        """Whether the signature tells the options: not for an object that says nothing of them."""
+        return bool(self.spec.factory) or hasattr(self.instance, "signature_fields")
 
     def signature(self) -> Signature:
         """Return the signature of the reward alone: what decides its scores."""
@@ -58,11 +65,17 @@ class Term:
         alone = self.signature()
         extra = {
             "as": self.name if self.name != self.spec.name else None,
-            "weight": f"{self.weight:g}" if self.weight != 1 else None,
-            "gate": f"{self.gate:g}" if self.gate is not None else None,
+            "weight": _exactly(self.weight) if self.weight != 1 else None,
+            "gate": _exactly(self.gate) if self.gate is not None else None,
             "required": None if self.required else "no",
         }
         return Signature(alone.name, {**alone.fields, **{k: v for k, v in extra.items() if v is not None}})
+
+
+def name_in_total(signature: str) -> str:
+    """Return the name of the reward that has this signature in a scorer's; see `Term.signature_in_total`."""
+    parsed = Signature.parse(signature)
+    return parsed.fields.get("as", parsed.name)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -113,6 +126,17 @@ def parse_term(text: str, registry: Registry[RewardSpec]) -> Term:
     return Term(name=spec.name, spec=spec, options=dict(_read_options(tail, text)), weight=weight)
 
 
+def _is_finite(number: Any) -> bool:
+    try:
+        return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
+def _exactly(number: float) -> str:
+    return repr(float(number)).removesuffix(".0")
+
+
 def _read_term(name: str | None, value: Any, registry: Registry[RewardSpec]) -> Term:
     """Read one term from a SPEC, a weight, a table or a reward object."""
     if isinstance(value, Term):
@@ -148,8 +172,13 @@ def _read_table(name: str, table: Mapping[str, Any], registry: Registry[RewardSp
 
 
 def _spec_of_address(name: str, factory: str) -> RewardSpec:
-    """Return a spec for a reward that no plugin registers; its methods say whether it judges groups."""
-    spec = RewardSpec(name=name, factory=factory)
+    """Return a spec for a reward that no plugin registers; its methods say whether it judges groups.
+
+    The version of a file is a hash of it: scores that were made before it was edited must not be taken for new ones.
+    """
+    file = Path(factory.rpartition(":")[0])
+    version = hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.suffix == ".py" and file.is_file() else ""
+    spec = RewardSpec(name=name, factory=factory, version=version)
     return replace(spec, needs=frozenset({"group"})) if hasattr(spec.load(), "score_group") else spec
 
 
@@ -160,18 +189,23 @@ def _term_of_object(name: str | None, value: Any) -> Term:
     called = name or getattr(value, "__name__", None) or type(value).__name__
     needs: frozenset[Need] = frozenset({"group"}) if hasattr(value, "score_group") else frozenset()
     spec = RewardSpec(name=called, factory=f"{module}:{qualname}" if addressable else "", needs=needs)
-    return Term(name=called, spec=spec, instance=value)
+    options = value.options if isinstance(value, FunctionReward) else {}
+    return Term(name=called, spec=spec, options=options, instance=value)
 
 
 def _read_options(text: str, whole: str) -> Iterator[tuple[str, Any]]:
     """Yield the options of `a=1,b="x,y",c=[1,2]`."""
+    seen: set[str] = set()
     rest = text.strip()
     while rest:
         key, equals, rest = rest.partition("=")
         if not equals or not key.strip().isidentifier():
             raise ConfigError(f"cannot read the option {key!r} of {whole!r}: write NAME:option=value,option=value")
+        if (key := key.strip()) in seen:
+            raise ConfigError(f"the option {key!r} is there twice in {whole!r}: leave one out")
+        seen.add(key)
         value, rest = _read_value(rest.lstrip())
-        yield key.strip(), value
+        yield key, value
         rest = rest.lstrip()
         if rest and not rest.startswith(","):
             raise ConfigError(f"cannot read {rest!r} in {whole!r}: options are separated by commas")
@@ -182,7 +216,7 @@ def _read_value(text: str) -> tuple[Any, str]:
     """Return the value that `text` starts with, and what follows it: JSON, or plain text up to the next comma."""
     try:
         value, end = json.JSONDecoder().raw_decode(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         end = -1
     else:
         if isinstance(value, (str, list, dict)) or not text[end:].lstrip() or text[end:].lstrip().startswith(","):

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from rewardkit import Scorer
+from rewardkit import Score, Scorer
 from rewardkit.errors import ConfigError
+from rewardkit.function import FunctionReward
 from rewardkit.offline import score_files
 from rewardkit.plugins import Plugins
+from rewardkit.store import ScoreStore
 
 FILE = str(Path(__file__).parent / "rewards_for_tests.py")
 WORDS = f"{FILE}:words"
@@ -48,7 +50,7 @@ def test_output_has_one_line_for_each_input_line_in_order(tmp_path):
     assert [line["id"] for line in lines] == [*(f"t{i}" for i in range(100)), None, None]
     assert [line["total"] for line in lines[:8]] == [1, 2, 3, 4, 5, 6, 7, 1]
     assert ":101:" in lines[100]["failures"][0]["message"]
-    assert lines[0]["signature"] == "words|scale:1.0|v:0"
+    assert lines[0]["signature"].startswith("words|scale:1.0|v:")
     assert (summary.lines, summary.bad_lines, summary.failed_lines) == (102, 2, 2)
     assert summary.rewards["words"].mean == pytest.approx(sum(i % 7 + 1 for i in range(100)) / 100)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
@@ -68,9 +70,9 @@ def test_output_may_be_compressed_or_parquet(tmp_path):
 
 def test_an_unfinished_run_is_not_overwritten_by_accident(tmp_path):
     source = write_input(tmp_path / "in.jsonl", 3)
-    run([WORDS], source, tmp_path / "out.jsonl")
-    (tmp_path / "out.jsonl.partial").touch()
-    with pytest.raises(ConfigError, match="unfinished run: resume it, or delete"):
+    with ScoreStore(tmp_path / "out.jsonl.partial") as store:
+        store.put({b"key": Score(value=1.0)})
+    with pytest.raises(ConfigError, match="holds 1 scores of an unfinished run: resume it, or delete"):
         run([WORDS], source, tmp_path / "out.jsonl")
 
 
@@ -128,8 +130,6 @@ def test_special_files_are_written_to_not_replaced(tmp_path):
 
 
 def test_two_jobs_cannot_write_one_output(tmp_path):
-    from rewardkit.store import ScoreStore
-
     source = write_input(tmp_path / "in.jsonl", 3)
     with ScoreStore(tmp_path / "out.jsonl.partial"), pytest.raises(ConfigError, match=r"another job"):
         run([WORDS], source, tmp_path / "out.jsonl", resume=True)
@@ -140,6 +140,106 @@ def test_a_store_that_is_no_store_is_named(tmp_path):
     (tmp_path / "out.jsonl.partial").write_text("not a database at all, but long enough to look at" * 50)
     with pytest.raises(ConfigError, match="not a score store"):
         run([WORDS], source, tmp_path / "out.jsonl", resume=True)
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_an_output_that_is_an_input_is_refused_and_nothing_is_lost(tmp_path, link):
+    source = Path(write_input(tmp_path / "in.jsonl", 3))
+    before, output = source.read_bytes(), source
+    if link:
+        output = tmp_path / "out.jsonl"
+        getattr(output, link)(source)
+    with pytest.raises(ConfigError, match="would be lost"):
+        run([WORDS], str(source), output)
+    with pytest.raises(ConfigError, match="would be lost"):
+        run([WORDS], str(source.rename(tmp_path / "new.jsonl.writing")), tmp_path / "new.jsonl")
+    assert (tmp_path / "new.jsonl.writing").read_bytes() == before
+
+
+def test_what_an_output_link_points_to_is_replaced_not_the_link(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    run([WORDS], write_input(tmp_path / "in.jsonl", 3), tmp_path / "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(lines_of(tmp_path / "real.jsonl")) == 3
+
+
+def test_every_input_is_looked_at_before_anything_is_scored(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 3)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        run([WORDS], [source, str(tmp_path / "absent.jsonl")], tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out", "out.gz"])
+def test_an_output_of_an_unknown_kind_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"must end in \.jsonl, \.jsonl\.gz, \.jsonl\.zst, \.parquet"):
+        run([WORDS], write_input(tmp_path / "in.jsonl", 1), tmp_path / name)
+
+
+def test_a_pipe_cannot_be_read_twice_for_groups(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="two passes"):
+        run({"rank": f"{FILE}:Rank"}, str(tmp_path / "pipe"), tmp_path / "out.jsonl")
+
+
+def test_a_full_disk_is_an_error_that_names_the_output(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 3)
+    with pytest.raises(OSError, match="cannot write '/dev/full': No space left"):
+        run([WORDS], source, Path("/dev/full"))
+
+
+def test_a_reward_may_change_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = FunctionReward(lambda trajectory: os.chdir("/"))
+    run({"elsewhere": elsewhere}, write_input("in.jsonl", 3), Path("out.jsonl"))
+    assert len(lines_of(tmp_path / "out.jsonl")) == 3
+
+
+def test_scores_of_a_file_that_was_edited_are_not_taken_over(tmp_path):
+    source, code = write_input(tmp_path / "in.jsonl", 3), tmp_path / "mine.py"
+    for edition, value in enumerate((1.0, 2.0)):
+        code = tmp_path / str(edition) / "mine.py"
+        code.parent.mkdir()
+        code.write_text(f"from rewardkit import reward\n\n@reward\ndef mine(trajectory):\n    return {value}\n")
+        run([f"{code}:mine"], source, tmp_path / "out.jsonl", resume=True)
+        assert [line["total"] for line in lines_of(tmp_path / "out.jsonl")] == [value] * 3
+
+
+def test_scores_of_a_reward_that_changed_its_name_are_not_mixed_up(tmp_path):
+    source = write_input(tmp_path / "in.jsonl", 3)
+    run({"a": WORDS, "b": f"{WORDS}:scale=10"}, source, tmp_path / "out.jsonl")
+    before = [line["scores"]["a"] for line in lines_of(tmp_path / "out.jsonl")]
+    run({"b": WORDS, "a": f"{WORDS}:scale=10"}, source, tmp_path / "out.jsonl", resume=True)
+    assert [line["scores"]["b"] for line in lines_of(tmp_path / "out.jsonl")] == before
+
+
+def test_scores_of_an_object_that_hides_its_options_are_not_resumed(tmp_path):
+    class Constant:
+        def __init__(self, value):
+            self.value = value
+
+        def setup(self):
+            pass
+
+        def score_batch(self, batch, /):
+            return [Score(value=self.value) for _ in batch]
+
+        def close(self):
+            pass
+
+    source = write_input(tmp_path / "in.jsonl", 3)
+    run({"constant": Constant(1.0)}, source, tmp_path / "out.jsonl")
+    with pytest.raises(ConfigError, match="cannot resume with 'constant'"):
+        run({"constant": Constant(2.0)}, source, tmp_path / "out.jsonl", resume=True)
+
+
+ODD = Score(value=1.0, explanation="\ud800", metadata={"big": 2**70, "\ud800": "\udfff"})
+
+
+def test_odd_scores_survive_the_store(tmp_path):
+    with ScoreStore(tmp_path / "store") as store:
+        store.put({b"key": ODD})
+        assert store.get([b"key"]) == {b"key": ODD}
 
 
 def test_memory_does_not_grow_with_the_input(tmp_path):
