@@ -59,8 +59,16 @@ def main(prog_name: str = "rewardkit") -> None:
     arguments = [a for a in sys.argv[1:] if a != "--traceback"]
     try:
         cli.main(args=arguments, prog_name=prog_name)
-    except RewardkitError as error:
+    except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        click.echo(f"Error: {_sentence(error)}", err=True)
+        sys.exit(2 if isinstance(error, RewardkitError) else 1)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RewardkitError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {str(error.filename)!r}"
+    return f"{type(error).__name__}: {error} (--traceback shows where)"

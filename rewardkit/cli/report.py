@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def _number(value: float | None) -> str:
 def _count_lines(files: Sequence[str]) -> int | None:
     """Return how many lines there are if that is quick to find out, else None."""
     paths = [Path(name) for name in files]
-    if not all(path.suffix == ".jsonl" and path.is_file() for path in paths):
+    if not all(path.suffix == ".jsonl" and path.is_file() and os.access(path, os.R_OK) for path in paths):
         return None
     if sum(path.stat().st_size for path in paths) > _COUNT_LIMIT:
         return None

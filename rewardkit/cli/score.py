@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from rewardkit.cli.report import Report
 from rewardkit.errors import ConfigError
 from rewardkit.executors import EXECUTORS, open_executor
 from rewardkit.offline import score_files
+from rewardkit.output import beside
 from rewardkit.plugins import Plugins
 from rewardkit.scorer import DEFAULT_TIMEOUT, Scorer
 from rewardkit.terms import read_config, read_terms
@@ -55,28 +58,38 @@ def score(
     """Score the trajectories in FILEs ("-": standard input) with one or more rewards.
 
     Results are JSON lines in input order, on standard output unless -o names a file. The exit code is 0 when
-    everything was scored, 1 when something failed, 2 when the call cannot be right.
+    everything was scored, 1 when something failed, 2 when the call cannot be right, 130 after Ctrl-C.
     """
     if retry_failures and not resume:
         raise ConfigError("--retry-failures goes with --resume")
-    plugins = Plugins.load()
-    scorer = Scorer(
-        _terms(specs, config, plugins),
-        executor=open_executor(executor, workers=workers, memory_limit=int(memory * 2**30) if memory else None),
-        timeout=timeout,
-        plugins=plugins,
-    )
-    report = Report(files, [term.name for term in scorer.terms], table=table, quiet=quiet)
-    with scorer, report:
-        summary = score_files(
-            scorer,
-            files,
-            output=output,
-            to_stdout=output is None and not table,
-            resume=resume,
-            retry_failures=retry_failures,
-            on_scored=report.scored,
+    if executor == "serial" and (workers or memory):
+        raise ConfigError("--workers and --memory go with --executor process")
+    if memory is not None and not 2**-10 <= memory < 2**20:
+        raise ConfigError(f"--memory {memory:g} cannot be right: it is GiB for each worker, such as 0.5")
+    with redirect_stdout(sys.stderr):  # standard output is for results, whatever a plugin prints on import
+        plugins = Plugins.load()
+        scorer = Scorer(
+            _terms(specs, config, plugins),
+            executor=open_executor(executor, workers=workers, memory_limit=int(memory * 2**30) if memory else None),
+            timeout=timeout,
+            plugins=plugins,
         )
+    report = Report(files, [term.name for term in scorer.terms], table=table, quiet=quiet)
+    try:
+        with scorer, report:
+            summary = score_files(
+                scorer,
+                files,
+                output=output,
+                to_stdout=output is None and not table,
+                resume=resume,
+                retry_failures=retry_failures,
+                on_scored=report.scored,
+            )
+    except KeyboardInterrupt:
+        kept = f": what was scored is kept in {str(beside(output, '.partial'))!r}, --resume goes on" if output else ""
+        click.echo(f"Stopped{kept}", err=True)
+        ctx.exit(130)
     report.finish(summary, scorer.signature)
     ctx.exit(1 if summary.failed_lines else 0)
 

@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,16 +83,66 @@ def test_config_and_rewards_together_make_the_total(answers, tmp_path):
         (["{answers}", "-r", "bleu", "--timeout", "0"], "--timeout"),
         (["{answers}", "-r", "bleu", "-o", "absent/out.jsonl"], "absent"),
         (["{answers}", "-r", "{broken}:f"], "SyntaxError"),
+        (["{answers}", "-r", "{exits}:f"], "SystemExit"),
+        (["{answers}", "-r", "bleu", "-o", "{answers}"], "would be lost"),
+        (["{answers}", "-r", "bleu", "-o", "out.csv"], "must end in .jsonl"),
+        (["{answers}", "-r", "bleu", "--timeout", "nan"], "a timeout must be"),
+        (["{answers}", "-r", "bleu", "--workers", "2"], "go with --executor process"),
+        (["{answers}", "-r", "bleu", "--memory", "2"], "go with --executor process"),
+        (["{answers}", "-r", "bleu:max_order=1,max_order=2"], "'max_order' is there twice"),
     ],
 )
 def test_a_call_that_cannot_be_right_is_one_sentence_and_exit_code_2(answers, tmp_path, arguments, message):
     (tmp_path / "broken.py").write_text("this is no python\n")
-    places = {"answers": answers, "broken": tmp_path / "broken.py"}
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
+    places = {"answers": answers, "broken": tmp_path / "broken.py", "exits": tmp_path / "exits.py"}
     done = score(*(a.format(**places) for a in arguments))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_what_a_reward_prints_stays_out_of_the_results(answers, tmp_path):
+    code = "from rewardkit import reward\nprint('loading')\n\n@reward\ndef f(t):\n    print('scoring')\n    return 1\n"
+    (tmp_path / "prints.py").write_text(code)
+    done = score(answers, "-r", f"{tmp_path / 'prints.py'}:f", "-q")
+    assert [json.loads(line)["total"] for line in done.stdout.splitlines()] == [1.0, 1.0, 1.0]
+    assert done.stderr.split() == ["loading", *["scoring"] * 3]
+
+
+def test_a_full_disk_is_one_sentence_and_exit_code_1(answers):
+    done = score(answers, "-r", f"{FILE}:words", "-o", "/dev/full")
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write '/dev/full': No space left on device\n")
+
+
+def test_an_unforeseen_error_is_one_sentence_unless_the_traceback_is_asked_for(answers, tmp_path):
+    name = "x" * 300 + ".jsonl"
+    done = score(answers, "-r", f"{FILE}:words", "-o", tmp_path / name)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: File name too long")
+    assert "Traceback" in score(answers, "-r", f"{FILE}:words", "-o", tmp_path / name, "--traceback").stderr
+
+
+@pytest.mark.parametrize("executor", ["serial", "process"])
+def test_ctrl_c_says_how_to_go_on(tmp_path, executor):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    lines = [json.dumps({"id": str(i), "prompt": f"p{i}", "completion": "c"}) for i in range(300)]
+    source.write_text("\n".join(lines))
+    spec = f"{FILE}:slow_words:seconds=0.02,log={json.dumps(str(tmp_path / 'log'))}"
+    command = [sys.executable, "-m", "rewardkit", "score", str(source), "-r", spec, "-o", str(output)]
+    with subprocess.Popen([*command, "--executor", executor], stderr=subprocess.PIPE, text=True) as job:
+        until = time.monotonic() + 30
+        while not (tmp_path / "log").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        job.send_signal(signal.SIGINT)
+        message = job.communicate(timeout=30)[1]
+    assert (job.returncode, message) == (
+        130,
+        f"Stopped: what was scored is kept in '{output}.partial', --resume goes on\n",
+    )
+    done = rewardkit(*command[3:], "--resume", "--executor", executor)
+    assert (done.returncode, len(output.read_text().splitlines())) == (0, 300)
 
 
 def test_traceback_shows_where_an_error_comes_from(answers):
