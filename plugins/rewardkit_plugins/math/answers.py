@@ -108,13 +108,20 @@ _PLAIN = re.compile(
     r"\$?(?:\\\$\s?)?(-?)\$?(?:([0-9]+|[1-9][0-9]{0,2}(?:(?:[, ]|\{,\}|,\\!)[0-9]{3})+|(?=\.[0-9]))(?:\.([0-9]*))?"
     r"|(?:\\[dt]?frac\{)?([0-9]+)(?:\}\{|/)([0-9]+)\}?)\$?"
 )
-_DECIMAL_COMMA = re.compile(r"-?(?:\d+,\d{2}|\d{4,},\d+|0,\d+|\d+,\d{1,2}|\d+,\d{4,})")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d{1,3}(?: \d{3})+,\d{1,2}|\d+,\d{2}|\d{4,},\d+|0,\d+|\d+,\d{1,2}|\d+,\d{4,})")
 _SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
-_EUROPEAN = re.compile(r"-?\d{1,3}(?:\.\d{3})+,\d+")
+_EUROPEAN = re.compile(r"(?:[$€£]\s?)?-?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?([ap]m)")
 _PERCENT = re.compile(r"\\?%|\b(?:percent|pct)\b")
 _STYLE = re.compile(r"\\(?:text|mbox|mathrm)|[\s{}$~.\\]")
-_OPTION = re.compile(r"\(?([A-J])(?:\)|[.:])\s+(?:[\w$]|\\(?:[dt]?frac|text|sqrt|\$))")
+_OPTION = re.compile(
+    r"\$?(?:\\(?:text(?:bf|rm)?|mathrm|mathbf)\s?\{)?\(?([A-J])(?:\)|[.:])(?:[}\s~]|\\(?:[ ,;]|quad))+"
+    r"(?=[\w$]|-\d|\\(?:[dt]?frac|text|sqrt|\$|\())"
+)
+_PHRASES = {phrase: Node("sym", ("R",)) for phrase in ("all real numbers", "all reals", "real numbers")} | {
+    phrase: Node("sym", ("emptyset",)) for phrase in ("empty set", "no solution", "no solutions", "no real solutions")
+}
+_PHRASE = re.compile(r"real|solution|empty")
 
 
 def _may_be_rounded(a: str, b: str) -> bool:
@@ -129,20 +136,20 @@ def _compare_trees(expected: Expected, answer: str, tolerance: float) -> Verdict
         return Verdict(True)
     if expected.time is not None or _time(answer) is not None:
         return Verdict(_same_time(expected.text, answer))
+    if _EUROPEAN.fullmatch(answer):
+        return compare(expected, answer.lstrip("$€£ ").replace(".", "").replace(",", "."), tolerance=tolerance)
+    is_decimal = expected.node is not None and expected.node.kind in ("num", "neg") and "." in expected.text
+    if is_decimal and _DECIMAL_COMMA.fullmatch(answer):
+        return compare(expected, answer.replace(",", "."), tolerance=tolerance)
     node = _parsed(answer)
     if node is None or expected.node is None:
         same = words(expected.text) == words(answer) != ""
-        return Verdict(
-            same or _is_option(expected.text, answer), "" if node else "the answer cannot be read as mathematics"
-        )
+        right = same or _same_option(expected.text, answer)
+        return Verdict(right, "" if node else "the answer cannot be read as mathematics")
     if "text" in (node.kind, expected.node.kind) and words(expected.text) == words(answer) != "":
         return Verdict(True)
-    if equal(expected.node, node) or _is_option(expected.text, answer) or _is_option(answer, expected.text):
+    if _same_option(expected.text, answer) or equal(expected.node, node):
         return Verdict(True)
-    if _EUROPEAN.fullmatch(answer):
-        return compare(expected, answer.replace(".", "").replace(",", "."), tolerance=tolerance)
-    if _DECIMAL_COMMA.fullmatch(answer) and (expected.node.kind in ("num", "neg") and "." in expected.text):
-        return compare(expected, answer.replace(",", "."), tolerance=tolerance)
     if _DECIMAL_COMMA.fullmatch(expected.text) and len(expected.text.split(",")[1]) > 1 and node.kind in ("num", "neg"):
         return compare(Expected(expected.text.replace(",", ".")), answer, tolerance=tolerance)
     return Verdict(bool(tolerance) and _is_near(expected.node, node, tolerance))
@@ -154,6 +161,8 @@ def _compact(text: str) -> str:
 
 
 def _parsed(text: str) -> Node | None:
+    if _PHRASE.search(text) and (phrase := words(text)) in _PHRASES:
+        return _PHRASES[phrase]
     try:
         return parse(text)
     except UnreadableError:
@@ -192,11 +201,17 @@ def _same_time(a: str, b: str) -> bool:
     return first == second or second in (first[:-2], first[:-2] + ":00") or first in (second[:-2], second[:-2] + ":00")
 
 
-def _is_option(expected: str, answer: str) -> bool:
-    """Tell whether `(B) 42` or `B. the cat` chooses the expected option B."""
-    letter = re.sub(r"\\(?:text|mathrm|mathbf|textbf)|[\s(){}$.]", "", expected)
-    match = _OPTION.match(answer) if len(letter) == 1 else None
-    return match is not None and match[1] == letter
+def _same_option(a: str, b: str) -> bool:
+    """Tell whether `(B) 42` stands beside what it offers or beside its letter."""
+    for option, other in ((a, b), (b, a)):
+        found = _OPTION.match(option)
+        if found is None or _OPTION.match(other):
+            continue
+        letter = re.sub(r"\\(?:text|mathrm|mathbf|textbf)|[\s(){}$.]", "", other)
+        if len(letter) == 1:
+            return letter == found[1]
+        return compare(Expected(option[found.end() :]), other).right
+    return False
 
 
 def _without_percent(text: str) -> str:

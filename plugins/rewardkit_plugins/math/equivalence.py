@@ -14,11 +14,14 @@ from rewardkit_plugins.math.evaluation import UndecidedError
 from rewardkit_plugins.math.regions import is_region, regions_equal
 from rewardkit_plugins.math.scalars import multiple, scalars_equal
 from rewardkit_plugins.math.syntax import LETTERS_OF_FUNCTIONS
-from rewardkit_plugins.math.tree import Node, symbols, walk
+from rewardkit_plugins.math.tree import Node, substitute, symbols, walk
 
 MAX_ITEMS = 40
 _NUMBER_SETS = frozenset(Node("sym", (name,)) for name in "NZQRC")
-_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_EMPTY = Node("sym", ("emptyset",))
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="} | {
+    "subset": "supset", "supset": "subset", "subseteq": "supseteq", "supseteq": "subseteq", "in": "", "notin": "",
+}  # fmt: skip
 
 
 def equal(a: Node, b: Node) -> bool:
@@ -28,8 +31,12 @@ def equal(a: Node, b: Node) -> bool:
     a, b = _unwrapped(a), _unwrapped(b)
     if a == b:
         return True
+    if _names_several(a) and _names_several(b):
+        a, b = _spread(a), _spread(b)
     several = [_alternatives(a), _alternatives(b)]
     a, b = (items[0] if len(items) == 1 else node for node, items in zip((a, b), several, strict=True))
+    if {"and", "or"} == {node.args[0] for node in (a, b) if node.kind == "list"} and any(map(is_region, several[0])):
+        return _regions(a, b)
     if any(len(items) > 1 for items in several) and not (is_region(a) or is_region(b)):
         return _lists_equal(a, b, *several)
     if "rel" in (a.kind, b.kind):
@@ -37,6 +44,22 @@ def equal(a: Node, b: Node) -> bool:
     if (is_region(a) or is_region(b)) and not a.kind == b.kind == "seq":
         return _regions(a, b)
     return _same_kind_equal(_folded(a), _folded(b))
+
+
+def _names_several(node: Node) -> bool:
+    """Tell whether an answer gives a value to each of several names: `x = 1, y = 2` or `(x, y) = (1, 2)`."""
+    return _spread(node).kind == "list" and all(item.kind == "rel" for item in _spread(node).args[1:])
+
+
+def _spread(node: Node) -> Node:
+    """Return `(x, y) = (1, 2)` as `x = 1, y = 2`."""
+    if node.kind != "rel" or node.args[0] != ("=",):
+        return node
+    names, values = node.args[1]
+    if {names.kind, values.kind} != {"seq"} or len(names.args) != len(values.args):
+        return node
+    pairs = zip(names.args[2:], values.args[2:], strict=True)
+    return Node("list", ("and", *(Node("rel", (("=",), pair)) for pair in pairs)))
 
 
 def _same_kind_equal(a: Node, b: Node) -> bool:
@@ -139,12 +162,14 @@ def _rows_equal(a: Node, b: Node) -> bool:
         return len(a.args) == len(b.args) and all(_ordered_equal(x, y) for x, y in zip(a.args, b.args, strict=True))
     if a.kind == b.kind == "seq" and len(a.args) == len(b.args) == 4 and a.args[:2] != b.args[:2]:
         return False
-    return _ordered_equal(_vector(a), _vector(b))
+    return _ordered_equal(_vector(a, b), _vector(b, a))
 
 
-def _vector(node: Node) -> tuple[Node, ...]:
+def _vector(node: Node, other: Node) -> tuple[Node, ...]:
     if node.kind == "seq":
         return node.args[2:]
+    if len(node.args) == len(other.args) - 2 and other.args[2].kind == "seq":  # [[1, 2], [3, 4]]
+        return tuple(Node("seq", (*other.args[2].args[:2], *row)) for row in node.args)
     if len(node.args) == 1:
         return tuple(node.args[0])
     if len(node.args[0]) == 1:
@@ -201,8 +226,9 @@ def _relations_equal(a: Node, b: Node) -> bool:
         if is_region(a) or is_region(b):
             return _chains_equal(a, b) or _regions(a, b)
         if name_a is not None and name_b is not None:
-            return (_same_name(a, b) and equal(a.args[1][-1], b.args[1][-1])) or _proportional(a, b)
-        return _proportional(a, b) or _chains_equal(a, b)
+            same = set(a.args[0]) == set(b.args[0]) and _same_name(a, b)
+            return (same and equal(*_definitions(a, b))) or _proportional(a, b) or _solves_each(a, b)
+        return _proportional(a, b) or _chains_equal(a, b) or _solves_each(a, b)
     relation, other = (a, b) if a.kind == "rel" else (b, a)
     if is_region(relation) or is_region(other):
         return _regions(relation, other)
@@ -215,6 +241,8 @@ def _value_of(relation: Node) -> Node | None:
 
     `x = 5`, `f(x) = 2x` and `AB : CD = 3` name a value, `5 = x` too, and a chain ends in one; `7 = 11a + c` does not.
     """
+    if not {"=", "equiv"}.issuperset(relation.args[0]):
+        return None
     operands: tuple[Node, ...] = relation.args[1]
     first, last = operands[0], operands[-1]
     name = _name(first)
@@ -249,6 +277,42 @@ def _name(node: Node) -> str | None:
         parts = [_name(part) for part in node.args if isinstance(part, Node)]
         return None if None in parts else f"{node.kind} {parts}"
     return None
+
+
+def _definitions(a: Node, b: Node) -> list[Node]:
+    """Return the values of two named equations; `f(x) = 2x` and `f(t) = 2t` define the same function."""
+    lefts = (a.args[1][0], b.args[1][0])
+    if any(left.kind != "call" or len(left.args) != 2 or left.args[1].kind != "sym" for left in lefts):
+        return [a.args[1][-1], b.args[1][-1]]
+    return [substitute(node.args[1][-1], {node.args[1][0].args[1].args[0]: _ARGUMENT}) for node in (a, b)]
+
+
+_ARGUMENT = Node("sym", ("the argument",))
+
+
+def _solves_each(a: Node, b: Node) -> bool:
+    return _solves(a, b) or _solves(b, a)
+
+
+def _solves(explicit: Node, equation: Node) -> bool:
+    """Tell whether `y = ...` is all that an equation says, one in which y is linear: `y = 1/x` and `xy = 1`."""
+    if explicit.args[0] != ("=",) or equation.args[0] != ("=",) or symbols(explicit) != symbols(equation):
+        return False
+    y, value = explicit.args[1]
+    if y.kind != "sym" or y.args[0] in symbols(value):
+        return False
+
+    def difference_at(step: Fraction) -> Node:
+        shifted = Node("add", (value, Node("num", (step, False))))
+        return substitute(_difference(equation), {y.args[0]: shifted})
+
+    zero, three = (Node("num", (Fraction(n), False)) for n in (0, 3))
+    third, one = difference_at(Fraction(1, 3)), difference_at(Fraction(1))
+    return (
+        scalars_equal(difference_at(Fraction(0)), zero)
+        and not scalars_equal(one, zero)
+        and scalars_equal(Node("mul", (three, third)), one)
+    )
 
 
 def _proportional(a: Node, b: Node) -> bool:
@@ -289,7 +353,13 @@ def _difference(relation: Node) -> Node:
 def _regions(a: Node, b: Node) -> bool:
     if "rel" in (a.kind, b.kind) and {a.kind, b.kind} & {"matrix", "text", "ratio", "base"}:
         return False
-    return regions_equal(_of_symbol(a), _of_symbol(b))
+    a, b = _of_symbol(a), _of_symbol(b)
+    return regions_equal(a, b) or ("," in (a.args[0], b.args[0]) and regions_equal(_conjunction(a), _conjunction(b)))
+
+
+def _conjunction(node: Node) -> Node:
+    """Return a list of conditions as one that asks for all of them: `x > 1, x < 3`."""
+    return Node("list", ("and", *node.args[1:])) if node.kind == "list" else node
 
 
 def _of_symbol(node: Node) -> Node:
@@ -312,7 +382,9 @@ def _unwrapped(node: Node) -> Node:
     while True:
         if node.kind == "rel" and node.args[0] == ("in",) and _name(node.args[1][0]) is not None:
             node = node.args[1][1]
-        elif node.kind == "set" and len(node.args) == 1:
+        elif node.kind == "mul" and node.args[0].kind == "sym" and node.args[1].kind == "seq":
+            node = node.args[1]  # the point P(1, 2)
+        elif node.kind == "set" and len(node.args) == 1 and node.args[0] != _EMPTY:
             node = node.args[0]
         else:
             return node

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -29,10 +29,14 @@ class UndecidedError(ValueError):
 
 
 class Evaluator:
-    """Evaluates trees at one point with one precision; gives up after MAX_OPERATIONS nodes."""
+    """Evaluates trees at one point with one precision; gives up after MAX_OPERATIONS nodes.
 
-    def __init__(self, point: Point, *, digits: int = DIGITS[0]) -> None:
+    With `real` roots and logarithms of negative numbers are undefined.
+    """
+
+    def __init__(self, point: Point, *, digits: int = DIGITS[0], real: bool = False) -> None:
         self.point = point
+        self.is_real = real
         self.ctx = context(digits)
         self.left = MAX_OPERATIONS
 
@@ -69,6 +73,11 @@ class Evaluator:
             raise UndecidedError("infinite")
         return number
 
+    def _allowed(self, number: Value) -> Value:
+        if self.is_real and not hasattr(number, "_mpc_") and number < 0:
+            raise UndecidedError("a root or logarithm of a negative number")
+        return number
+
     # ---- leaves
 
     def _num(self, number: Fraction, _decimal: bool) -> Value:
@@ -94,6 +103,10 @@ class Evaluator:
 
     def _add(self, a: Node, b: Node) -> Value:
         left, right = self._both(a, b)
+        if isinstance(left, Fraction) or left == 0 or right == 0:
+            return left + right
+        if abs(self.ctx.mag(left) - self.ctx.mag(right)) > 1.5 * self.ctx.prec:
+            raise UndecidedError("a term too small to be seen")
         return left + right
 
     def _mul(self, a: Node, b: Node) -> Value:
@@ -136,6 +149,8 @@ class Evaluator:
         left, right = self.inexact(base), self.inexact(exponent)
         if left == 0:
             raise UndecidedError("a power of zero")
+        if not isinstance(exponent, Fraction) or exponent.denominator != 1:
+            self._allowed(base)
         if abs(right) * max(1, abs(self.ctx.mag(left))) > 10**6:
             raise UndecidedError("a power beyond the limits")
         return left**right
@@ -154,6 +169,8 @@ class Evaluator:
             return self._log(name, *values)
         if name in _ELEMENTARY and len(values) == 1:
             return self._elementary(name, self.inexact(values[0]))
+        if name == "cis":
+            return self.ctx.expj(self.inexact(values[0]))
         if name in ("min", "max"):
             return {"min": min, "max": max}[name](self.real(v) for v in values)
         if name in ("gcd", "lcm"):
@@ -169,9 +186,9 @@ class Evaluator:
             exact = _exact_root(number, n)
             if exact is not None:
                 return exact
-            if number < 0 and n % 2:
-                return -(self.inexact(-number) ** (self.ctx.one / n))
-        inexact = self.inexact(number)
+        if n % 2 and not hasattr(number, "_mpc_") and number < 0:
+            return -(self.inexact(-number) ** (self.ctx.one / n))
+        inexact = self.inexact(self._allowed(number))
         return self.ctx.sqrt(inexact) if n == 2 else inexact ** (self.ctx.one / n)
 
     def _binomial(self, n: Value, k: Value) -> Value:
@@ -197,19 +214,21 @@ class Evaluator:
     def _log(self, name: str, number: Value, base: Value | None = None) -> Value:
         """Return the logarithm; without a base, `log` is natural as `ln` is."""
         divisor = {"lg": Fraction(10)}.get(name) if base is None else base
-        logarithm = self.ctx.ln(self.inexact(number))
+        logarithm = self.ctx.ln(self.inexact(self._allowed(number)))
         return logarithm if divisor is None else logarithm / self.ctx.ln(self.inexact(divisor))
 
     def _elementary(self, name: str, number: Value) -> Value:
-        if abs(number) > 10**6:
+        if abs(number) > _FARTHEST.get(name, 10**6):
             raise UndecidedError(f"{name} of a number beyond the limits")
         value = getattr(self.ctx, _ELEMENTARY[name])(number)
         return 1 / value if name in ("cot", "sec", "csc") else value
 
 
+_FARTHEST = {"tanh": 50}  # beyond, it cannot be told from 1
 _ELEMENTARY = {
     "sin": "sin", "cos": "cos", "tan": "tan", "cot": "tan", "sec": "cos", "csc": "sin", "sinh": "sinh", "cosh": "cosh",
-    "tanh": "tanh", "exp": "exp", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "Re": "re", "Im": "im",
+    "tanh": "tanh", "exp": "exp", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "Re": "re", "Im": "im",
 }  # fmt: skip
 
 
@@ -231,6 +250,15 @@ def positive_point(seed: int) -> Point:
 def mixed_point(seed: int) -> Point:
     """Return a fixed point whose coordinates are fractions of both signs."""
     return lambda name: Fraction(zlib.crc32(f"{seed}|{name}".encode()) % 9973 - 4986, 1499) or Fraction(1, 7)
+
+
+def far_points() -> Iterator[Point]:
+    """Yield points of whole coordinates, all of one sign, near and far from 0."""
+    return (_far_point(nearest * sign) for nearest in (10, 1_000) for sign in (1, -1))
+
+
+def _far_point(nearest: int) -> Point:
+    return lambda name: Fraction(nearest * (1 + zlib.crc32(name.encode()) % 5_000) // 1_000)
 
 
 def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:

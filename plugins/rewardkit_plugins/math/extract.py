@@ -26,7 +26,11 @@ def extract(response: str, *, require_boxed: bool = False) -> str | None:
     if boxed is not None:
         answer, end = boxed
         overruling = None if require_boxed else _overruling(text, end)
-        return overruling or answer or None
+        if overruling or answer:
+            return overruling or answer
+        text = _EMPTY_BOX.sub("", text)
+        if _last_box(text, 0, len(text)) >= 0:
+            return None
     if require_boxed:
         return None
     return _hashed(text) or _unmarked(text[-TAIL:].strip())
@@ -92,6 +96,7 @@ def _box(text: str, start: int) -> tuple[str, int]:
     return line.strip().rstrip("$.").strip(), begin + 1 + len(line)
 
 
+_EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{\s{0,9}\}")
 _SIMPLE_BOX = re.compile(r"\\boxed\{([^{}\\]{0,200})\}")
 _WORD = re.compile(r"[^\s$\\{}]{1,40}")
 _BRACE = re.compile(r"(?<!\\)[{}]")
@@ -120,14 +125,15 @@ _NUMBER_TEXT = (
     r"(?:[$€£]|\\\$)?\s?(?:\d{1,2}:\d\d(?:\s?[ap]\.?m\b\.?)?"
     r"|(?:[1-9]\d{0,2}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}\b)?|\.\d+)"
     r"(?:\s?[/⁄]\s?\d+|\s\d+/\d+|\s?(?:x|\*|×|\\times|\\cdot)\s?10\s?\^\s?\{?-?\d{1,4}\}?)?"
-    r"(?:\s?\\?%|\s(?:percent|pct)\b)?(?!\.?\d|_|[b-fi-kn-rt-z](?![a-z]))"
+    r"(?:\s?\\?%|\s(?:per\s?cent|pct)\b)?(?!\.?\d|_|[b-fi-kn-rt-z](?![a-z]))"
 )
 _NUMBER = re.compile(
     rf"(?<![\w.\\^_)])(?:[-−](?=[\d.$\\]))?{_NUMBER_TEXT}"
     rf"(?:(?:,\s?-?{_NUMBER_TEXT}){{0,8}},?\s(?:or|and)\s-?{_NUMBER_TEXT})?"
 )
 _ANSWER_IS = re.compile(
-    r"answer(?:\s{1,3}(?:is|should\sbe|must\sbe|=)(?![a-z])\s?:?|\s{0,3}[*_]{0,3}\s{0,3}[:=])[*_\s]{0,9}", re.IGNORECASE
+    r"(?:answer|option|choice)(?:\s{1,3}(?:is|should\sbe|must\sbe|=)(?![a-z])\s?:?|\s{0,3}[*_]{0,3}\s{0,3}[:=])[*_\s]{0,9}",
+    re.IGNORECASE,
 )
 _FINAL = re.compile(r"final\s+answer\s*(?:is|:)[\s:*]{0,9}", re.IGNORECASE)
 _SECOND_THOUGHT = re.compile(r"\b(?:wait|actually|correction|sorry|mistake)\b", re.IGNORECASE)
@@ -175,6 +181,11 @@ def _unmarked(text: str) -> str | None:
         answer = _clause(text[marker:])
         if answer:
             return answer
+    if (choice := _CHOICE.fullmatch(text)) is not None and not choice[1].islower():
+        return choice[1]
+    bold = _BOLD.findall(text.rpartition("\n")[2])
+    if len(bold) == 1 and _NUMBER.fullmatch(bold[0]):
+        return str(bold[0])
     outputs = _OUTPUT.findall(text)
     if outputs and _NUMBER.fullmatch(outputs[-1].strip()):
         return str(outputs[-1].strip())
@@ -185,11 +196,12 @@ def _last_marker(text: str) -> int | None:
     """Return where the last "answer is", "Answer:" or, at the start of a line, "A:" ends."""
     ends = []
     lower = text.lower()
-    position = len(text)
-    while (position := lower.rfind("answer", 0, position)) >= 0:
-        if (match := _ANSWER_IS.match(text, position)) is not None:
-            ends.append(match.end())
-            break
+    for word in ("answer", "option", "choice"):
+        position = len(text)
+        while (position := lower.rfind(word, 0, position)) >= 0:
+            if (match := _ANSWER_IS.match(text, position)) is not None:
+                ends.append(match.end())
+                break
     position = text.rfind("A:")
     if position >= 0 and not text[:position].rpartition("\n")[2].strip():
         ends.append(position + 2)
@@ -198,7 +210,7 @@ def _last_marker(text: str) -> int | None:
 
 def _clause(text: str) -> str | None:
     """Return the answer in the sentence at the start of `text`."""
-    text = text.lstrip(" \n\t*:_").replace("**", "")
+    text = _BOLD.sub(r"\1", text.lstrip(" \n\t*:_"))
     if not text.startswith(("\\[", "$$", "\\begin")):
         text = _SENTENCE_END.split(text, 1)[0]
     text = text[:TAIL].strip(" *_\"'`")
@@ -221,6 +233,7 @@ _SENTENCE_END = re.compile(r"\n|(?<![ap])\.(?=\s|$)|(?<=\s[ap]\.m)\.(?=\s+[A-Z])
 
 def _ending(text: str, *, whole: bool) -> str | None:
     """Return a text that is all answer, else the last formula or number in it, else a few words."""
+    text = _BOLD.sub(r"\1", text)
     bare = text.strip().rstrip(".")
     formulas = _formulas(text)
     prose = _prose(bare)
@@ -235,10 +248,12 @@ def _ending(text: str, *, whole: bool) -> str | None:
 
 
 _PROSE = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2,}")
-_MACRO = re.compile(r"\\(?:(?:begin|end)\{\w{1,20}\*?\}|[A-Za-z]+)")
+_MACRO = re.compile(
+    r"\\(?:(?:begin|end)\{\w{1,20}\*?\}(?:\{[lcr|]{1,20}\})?|(?:text|mbox|mathrm)\s?\{[^{}]{0,40}\}|[A-Za-z]+)"
+)
 _MATHEMATICAL = frozenset(
     {"and", "or", "pct", "percent", "percentage", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "sqrt"}
-    | {"pi", "infinity", "inf", "am", "pm", "arcsin", "arccos", "arctan", "degrees", "degree"}
+    | {"pi", "infinity", "inf", "am", "pm", "arcsin", "arccos", "arctan", "degrees", "degree", "rad", "radians"}
     | {"xy", "yz", "xz", "ab", "bc", "ac", "ax", "bx", "cx", "abc", "xyz"}
 )
 _DISPLAY = re.compile(
@@ -248,6 +263,7 @@ _DISPLAY = re.compile(
 )
 
 _PERCENT = re.compile(r"\s?\\?%")
+_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])([^*\n]{1,200})(?<=\S)\*\*(?![\w(*])")
 
 
 def _prose(text: str) -> list[str]:

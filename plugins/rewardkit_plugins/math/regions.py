@@ -7,15 +7,22 @@ beside them, points between them, and points beyond. Regions of the plane are no
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 
-from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value
-from rewardkit_plugins.math.tree import Node, symbols, walk
+from rewardkit_plugins.math.evaluation import Evaluator, UndecidedError, Value, positive_point
+from rewardkit_plugins.math.tree import Node, substitute, symbols, walk
 
 MAX_ENDS = 24
 _NEAR = Fraction(1, 10**6)
-_ANYWHERE = (Fraction(1, 97), Fraction(-355, 113), Fraction(1_000_003, 7), Fraction(-999_983, 7))
+_ANYWHERE = (
+    Fraction(1, 97),
+    Fraction(-355, 113),
+    Fraction(1_000_003, 7),
+    Fraction(-999_983, 7),
+    *(Fraction(n, 13) for n in range(-40, 41, 8)),
+)
 
 
 def is_region(node: Node) -> bool:
@@ -24,15 +31,23 @@ def is_region(node: Node) -> bool:
         return True
     if node.kind == "seq":
         return len(node.args) == 4 and (node.args[:2] != ("(", ")") or any(_is_infinite(x) for x in node.args[2:]))
-    return node.kind == "rel" and any(op != "=" for op in node.args[0])
+    return node.kind == "rel" and not {"<", ">", "<=", ">=", "!=", "in"}.isdisjoint(node.args[0])
 
 
 def regions_equal(a: Node, b: Node) -> bool:
     """Tell whether both hold the same real numbers; raises UndecidedError where that cannot be told."""
+    parameters = {name: Node("num", (positive_point(0)(name), False)) for name in _parameters(a) | _parameters(b)}
+    a, b = substitute(a, parameters), substitute(b, parameters)
     variables = [symbols(node) - {"R"} for node in (a, b) if node.kind in ("rel", "list")]
     if any(len(names) > 1 for names in variables):
         raise UndecidedError("a region of several variables")
     return len(set(variables)) <= 1 and all(_contains(a, x) == _contains(b, x) for x in _probes(a, b))
+
+
+def _parameters(node: Node) -> frozenset[str]:
+    """Return the names in the ends of intervals and the elements of sets."""
+    inner = [symbols(part) for part in walk(node) if part.kind in ("seq", "set")]
+    return frozenset().union(*inner) - {"R"} if node.kind not in ("rel", "list") else frozenset()
 
 
 def _probes(a: Node, b: Node) -> list[Value]:
@@ -81,12 +96,19 @@ def _contains(node: Node, x: Value) -> bool:
         return _holds(node, x)
     if kind == "list":
         truths = [_contains(item, x) for item in args[1:]]
-        return all(truths) if args[0] == "and" else any(truths)
-    if kind == "sym" and args[0] == "R":
-        return True
-    if kind == "sym" and args[0] in ("emptyset", "varnothing"):
-        return False
+        return all(truths) if args[0] == "and" and any(item.kind == "rel" for item in args[1:]) else any(truths)
+    if kind == "sym":
+        return _is_member(args[0], x)
     return _same(_number(node, x), x)
+
+
+def _is_member(name: str, x: Value) -> bool:
+    """Tell whether a named set holds the number; one that we do not know holds half of all numbers."""
+    if name in ("R", "emptyset"):
+        return name == "R"
+    if name in ("N", "Z", "Q", "C"):
+        raise UndecidedError(f"the numbers in {name}")
+    return bool(zlib.crc32(f"{name}|{x}".encode()) & 1)
 
 
 def _holds(node: Node, x: Value) -> bool:

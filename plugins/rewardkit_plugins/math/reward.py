@@ -6,6 +6,7 @@ worker, so the verdict is the same in any thread, event loop or process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, get_args
@@ -18,6 +19,7 @@ from rewardkit_plugins.math.extract import extract
 
 Percent = Literal["auto", "strict", "lenient"]
 _SHOWN = 120
+_PERCENT_BEHIND_BOX = re.compile(r"\\boxed\{[^{}]{1,40}\}\s?\$?\s?\\?%")
 
 
 class MathReward:
@@ -83,7 +85,7 @@ class MathReward:
         if self.percent != "auto":
             return self.percent == "lenient"
         spoken = trajectory.task.question + trajectory.completion.replace(answer, "")
-        return "percent" in spoken.lower()
+        return "percent" in spoken.lower() or _PERCENT_BEHIND_BOX.search(trajectory.completion) is not None
 
 
 @lru_cache(maxsize=16_384)

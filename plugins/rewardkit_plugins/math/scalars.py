@@ -15,10 +15,11 @@ from rewardkit_plugins.math.evaluation import (
     Point,
     UndecidedError,
     Value,
+    far_points,
     mixed_point,
     positive_point,
 )
-from rewardkit_plugins.math.tree import Node, symbols
+from rewardkit_plugins.math.tree import Node, symbols, walk
 
 ROUNDED_DIGITS = 6
 
@@ -47,22 +48,26 @@ def multiple(a: Node, b: Node) -> Value | None:
     """Return the constant c of a = c·b (c not 0), or None if there is none."""
     ratios = []
     evaluator = Evaluator(positive_point(0))
-    for seed in range(4):
+    points = [(positive_point(seed), False) for seed in range(4)]
+    if _is_piecewise(a) or _is_piecewise(b):
+        points += [(point, True) for point in far_points()]
+    for point, real in points:
         try:
-            evaluator = Evaluator(positive_point(seed))
+            evaluator = Evaluator(point, digits=DIGITS[1], real=real)
             x, y = evaluator.value(a), evaluator.value(b)
             exact = isinstance(x, Fraction) and isinstance(y, Fraction)
-            ratios.append(evaluator.inexact(x / y if exact else evaluator.inexact(x) / evaluator.inexact(y)))
+            ratios.append(x / y if exact else evaluator.inexact(x) / evaluator.inexact(y))
         except (UndecidedError, ZeroDivisionError):
             continue
     if len(ratios) < 2 or ratios[0] == 0:
         return None
-    limit = abs(ratios[0]) * evaluator.ctx.mpf(10) ** -20
-    return None if any(abs(r - ratios[0]) > limit for r in ratios[1:]) else evaluator.real(ratios[0])
+    limit = 0 if isinstance(ratios[0], Fraction) else abs(ratios[0]) * evaluator.ctx.mpf(10) ** (20 - DIGITS[1])
+    differences = (evaluator.inexact(ratio) - evaluator.inexact(ratios[0]) for ratio in ratios[1:])
+    return None if any(abs(difference) > limit for difference in differences) else evaluator.real(ratios[0])
 
 
 def _equal_everywhere(a: Node, b: Node) -> bool:
-    """Compare at points: all must agree where the coordinates are positive; elsewhere only real values count."""
+    """Compare at points: all must agree where the coordinates are positive; elsewhere only where roots are real."""
     agreed = 0
     for seed in range(4):
         try:
@@ -73,9 +78,9 @@ def _equal_everywhere(a: Node, b: Node) -> bool:
             continue
         if agreed == 2:
             break
-    for seed in range(2):
+    for point in (mixed_point(0), mixed_point(1), *(far_points() if _is_piecewise(a) or _is_piecewise(b) else ())):
         try:
-            if not _equal_at(a, b, mixed_point(seed)) and _both_real(a, b, mixed_point(seed)):
+            if not _equal_at(a, b, point, real=True):
                 return False
             agreed += 1
         except UndecidedError:
@@ -85,9 +90,19 @@ def _equal_everywhere(a: Node, b: Node) -> bool:
     return True
 
 
-def _equal_at(a: Node, b: Node, point: Point) -> bool:
+_PIECEWISE = frozenset({"abs", "sqrt", "root", "floor", "ceil", "max", "min", "sgn", "arcsin", "arccos", "arctan"})
+
+
+def _is_piecewise(node: Node) -> bool:
+    """Tell whether agreement near one point says nothing about points far away."""
+    return any(part.kind == "call" and part.args[0] in _PIECEWISE for part in walk(node)) or any(
+        part.kind == "pow" and part.args[1].kind != "num" for part in walk(node)
+    )
+
+
+def _equal_at(a: Node, b: Node, point: Point, *, real: bool = False) -> bool:
     """Compare two values: exactly if they are fractions, else by whether the difference vanishes with the precision."""
-    coarse, fine = (Evaluator(point, digits=digits) for digits in DIGITS)
+    coarse, fine = (Evaluator(point, digits=digits, real=real) for digits in DIGITS)
     x, y = coarse.value(a), coarse.value(b)
     if isinstance(x, Fraction) and isinstance(y, Fraction):
         return x == y
@@ -95,23 +110,13 @@ def _equal_at(a: Node, b: Node, point: Point) -> bool:
     if difference > size * 1e-10 and size > 1e-15:
         return False
     finer, size = _distance(fine, fine.value(a), fine.value(b))
-    tiny = fine.ctx.mpf(10) ** -(DIGITS[1] - 20)
+    tiny = fine.ctx.mpf(10) ** -(DIGITS[1] - 10)
     return bool(finer <= size * tiny or finer <= difference * fine.ctx.mpf(10) ** (DIGITS[0] - DIGITS[1] + 20))
 
 
 def _distance(evaluator: Evaluator, x: Value, y: Value) -> tuple[Value, Value]:
     left, right = evaluator.inexact(x), evaluator.inexact(y)
     return abs(left - right), max(abs(left), abs(right))
-
-
-def _both_real(a: Node, b: Node, point: Point) -> bool:
-    evaluator = Evaluator(point)
-    try:
-        evaluator.real(evaluator.value(a))
-        evaluator.real(evaluator.value(b))
-    except UndecidedError:
-        return False
-    return True
 
 
 def _is_rounded(decimal: Node, exact: Node) -> bool:
@@ -129,4 +134,5 @@ def _is_rounded(decimal: Node, exact: Node) -> bool:
         return False
     evaluator = Evaluator(positive_point(0))
     value = evaluator.inexact(evaluator.value(exact))
-    return bool(abs(value - evaluator.inexact(sign * number)) < evaluator.ctx.mpf(10) ** -places)
+    excess = (evaluator.inexact(sign * number) - value) * sign * evaluator.ctx.mpf(10) ** places
+    return bool(-1 < excess <= 0.5)

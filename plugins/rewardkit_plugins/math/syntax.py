@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from rewardkit_plugins.math.tokens import Token, tokenize
-from rewardkit_plugins.math.tree import Node, UnreadableError, children
+from rewardkit_plugins.math.tree import Node, UnreadableError, children, symbols
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 40  # of brackets
@@ -18,16 +18,21 @@ MAX_LEVELS = 100  # of the tree
 MAX_DIGITS = 1_000
 MAX_RELATIONS = 20
 
-RELATIONS = frozenset({"=", "!=", "<", ">", "<=", ">=", "in", "equiv"})
+RELATIONS = frozenset(
+    {"=", "!=", "<", ">", "<=", ">=", "in", "notin", "equiv", "subset", "subseteq", "supset", "supseteq"}
+)
 FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "lg"}
-    | {"exp", "gcd", "lcm", "min", "max", "det", "arg", "Re", "Im", "sgn", "deg", "dim"}
+    | {"exp", "gcd", "lcm", "min", "max", "det", "arg", "Re", "Im", "sgn", "deg", "dim", "cis"}
+    | {"arcsinh", "arccosh", "arctanh"}
 )
 LETTERS_OF_FUNCTIONS = frozenset("fghFGHW")
 BIG_OPERATORS = frozenset({"sum", "prod", "int", "lim", "oint"})
-ACCENTS = frozenset({"overline", "vec", "hat", "bar", "widehat", "tilde", "underline", "dot"})
+ACCENTS = frozenset({"overline", "vec", "hat", "bar", "widehat", "tilde", "dot"})
 CONSTANTS = {"pi": "pi", "e": "e", "i": "i", "infty": "inf", "infinity": "inf", "inf": "inf"}
-_OF_POINTS = frozenset({"angle", "triangle", "overrightarrow", "odot"})
+_OF_POINTS = frozenset({"angle", "triangle", "odot"})
+_LINES = frozenset({"align", "aligned", "array", "cases", "equation", "gather", "gathered", "split"})
+_UNIT_VECTORS = (Node("const", ("i",)), Node("sym", ("j",)), Node("sym", ("k",)))
 _CLOSING = {"lfloor": "rfloor", "lceil": "rceil", "langle": "rangle"}
 
 
@@ -58,6 +63,7 @@ class _Parser:
         self.position = 0
         self.depth = 0
         self.bars = 0
+        self.braced = False
 
     # ---- tokens
 
@@ -94,7 +100,11 @@ class _Parser:
             conjunction = word if word in ("and", "or") else conjunction or ","
             while (word := self.accept(",", ";", "and", "or")) is not None:
                 conjunction = word if word in ("and", "or") else conjunction
-            if self.peek().kind == "end" or self.peek().value in ("}", ")", "]", r"\}"):
+            if (
+                self.peek().kind == "end"
+                or self.peek().value in ("}", ")", "]", r"\}", "newline", "&")
+                or (self.peek().value.startswith("end:"))
+            ):
                 break
             items.append(self.relation())
         self.depth -= 1
@@ -123,7 +133,7 @@ class _Parser:
         terms = [self.sum()]
         if self.accept("choose") is not None:
             return Node("call", ("binom", terms[0], self.sum()))
-        while self.accept(":") is not None:
+        while not (self.braced and symbols(terms[0])) and self.accept(":") is not None:
             terms.append(self.sum())
         return terms[0] if len(terms) == 1 else Node("ratio", tuple(terms))
 
@@ -136,7 +146,8 @@ class _Parser:
                 left = Node("pm", (left, sign, term))
             else:
                 term = Node("neg", (term,)) if sign == "-" else term
-                left = term if left is None else Node("add", (left, term))
+                kind = "diff" if sign == "-" and term.kind == "neg" and term.args[0].kind == "set" else "add"
+                left = term if left is None else Node(kind, (left, term.args[0] if kind == "diff" else term))
         return left
 
     def product(self) -> Node:
@@ -207,6 +218,8 @@ class _Parser:
             if self.accept("^") is not None:
                 node = Node("pow", (node, self.argument(signed=True)))
             elif self.accept("!") is not None:
+                if self.peek().value == "!":
+                    raise UnreadableError("a double factorial")
                 node = Node("fact", (node,))
             elif self.accept("%") is not None:
                 node = Node("percent", (node,))
@@ -299,11 +312,15 @@ class _Parser:
     def braces(self) -> Node:
         if self.accept(r"\}") is not None:
             return Node("sym", ("emptyset",))
+        self.braced, outer = True, self.braced
+        self.bars += 1
         inside = self.answer()
+        self.braced = outer
+        self.bars -= 1
         if self.accept("|", ":", "mid") is not None:
-            inside = self.answer()  # {x | condition}
+            condition = self.answer()
             self.expect(r"\}")
-            return inside
+            return _built(inside, condition)
         self.expect(r"\}")
         return Node("set", inside.args[1:] if inside.kind == "list" else (inside,))
 
@@ -332,7 +349,7 @@ class _Parser:
         if name in _OF_POINTS:
             return self.points(name)
         if name in ACCENTS:
-            return Node("call", (name, self.argument()))
+            return self.accented(name)
         if name.startswith("begin:"):
             return self.matrix(name[6:])
         return self.symbol(name)
@@ -345,6 +362,15 @@ class _Parser:
         if braced:
             self.expect("}")
         return Node("sym", (name,))
+
+    def accented(self, name: str) -> Node:
+        """Read what stands below an accent; `AB` below an arrow goes from A to B, and unit vectors need no accent."""
+        if name == "vec" and [self.peek(n).kind for n in range(3)] == ["op", "sym", "sym"]:
+            return self.points(name)
+        below = self.argument()
+        if name in ("vec", "hat") and below in _UNIT_VECTORS:
+            return below
+        return Node("call", (name, below))
 
     def delimited(self, name: str) -> Node:
         inside = self.answer()
@@ -368,14 +394,14 @@ class _Parser:
                 base = (self.argument(),)
             else:
                 power = self.argument(signed=True)
-        if self.peek().value in ("(", "{", "["):
+        if self.peek().value in ("(", "{", "[", r"\{"):
             inside = self.primary()
         else:
             inside = self.postfix()
             while self.starts_factor() and self.peek().value not in FUNCTIONS and self.peek().kind != "text":
                 inside = Node("mul", (inside, self.postfix()))
-        arguments = inside.args[2:] if inside.kind == "seq" else (inside,)
-        if power == Node("neg", (_number("1"),)) and name in ("sin", "cos", "tan"):
+        arguments = inside.args[{"seq": 2, "set": 0}[inside.kind] :] if inside.kind in ("seq", "set") else (inside,)
+        if power == Node("neg", (_number("1"),)) and name in ("sin", "cos", "tan", "sinh", "cosh", "tanh"):
             return Node("call", (f"arc{name}", *arguments))
         node = Node("call", (name, *arguments, *base))
         return node if power is None else Node("pow", (node, power))
@@ -405,6 +431,10 @@ class _Parser:
         rows += [tuple(row)] if row else []
         if not rows or any(len(row) != len(rows[0]) for row in rows):
             raise UnreadableError("rows of different length")
+        if environment in _LINES and len(rows) == len(rows[0]) == 1:
+            return rows[0][0]
+        if environment in _LINES and all(len(row) == 1 and row[0].kind in ("rel", "list") for row in rows):
+            return Node("list", ("and", *(row[0] for row in rows)))
         node = Node("matrix", tuple(rows))
         return Node("call", ("det", node)) if environment == "vmatrix" else node
 
@@ -413,6 +443,16 @@ _NOT_A_FACTOR = RELATIONS | frozenset(
     {"and", "or", "approx", "union", "inter", "diff", "pm", "mp", "mid", "choose", "newline", "rfloor", "rceil"}
     | {"rangle"}
 )
+
+
+def _built(head: Node, condition: Node) -> Node:
+    """Return the set of all `head` under a condition: a region if the head is a real variable."""
+    if head.kind in ("sym", "seq"):
+        return condition
+    if head.kind == "rel" and head.args[0] == ("in",):
+        domain = head.args[1][1]
+        return condition if domain == Node("sym", ("R",)) else Node("inter", (domain, condition))
+    return Node("list", ("and", head, condition))
 
 
 def _starts_operand(command: str) -> bool:

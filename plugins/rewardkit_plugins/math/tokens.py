@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from fractions import Fraction
 from typing import NamedTuple
 
 
@@ -29,13 +31,14 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(_operator(lexeme))
         elif kind == "num":
             tokens.append(Token("num", lexeme.replace(",", "")))
-        elif kind == "repeating":
+        elif kind in ("repeating", "parenthesized"):
             tokens.append(Token("num", _repeating(lexeme)))
         elif kind == "word":
             tokens += _word(lexeme)
         elif kind == "style":
             inside, position = _group(text, position)
-            tokens += [Token("text", inside)] if _is_unit(inside, tokens) else _text(inside)
+            is_unit = lexeme.strip() in _UPRIGHT and _is_unit(inside, tokens)
+            tokens += [Token("text", inside)] if is_unit else _text(inside)
         elif kind == "cmd":
             tokens += _command(lexeme[1:])
         elif kind == "env":
@@ -45,18 +48,32 @@ def tokenize(text: str) -> list[Token]:
 
 def clean(text: str) -> str:
     """Return `text` without math delimiters, spacing commands, sizes and currency signs, in ASCII where possible."""
-    text = text.translate(_UNICODE)
+    if not text.isascii():
+        text = _plain(text)
     if "\\\\" in text and r"\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
+    if "\\" in text:
+        text = _DECORATION.sub("", text)
+    text = _MODULUS.sub(r"\\pmod{\1}", text)
     text = _GLUE.sub("", text)
     text = _SPACING.sub(" ", text)
+    text = _RATE.sub("", text.replace("per cent", "percent"))
+    text = _UNION.sub(r"\\cup ", text)
     return _DEGREES.sub("°", text).strip()
+
+
+def _plain(text: str) -> str:
+    """Return `text` in ASCII where that is possible; raised and lowered digits become exponents and indices."""
+    text = _RAISED.sub(lambda found: f"^{{{unicodedata.normalize('NFKC', found[0])}}}", text)
+    text = _LOWERED.sub(lambda found: f"_{{{unicodedata.normalize('NFKC', found[0])}}}", text)
+    return unicodedata.normalize("NFKC", text.translate(_UNICODE)).replace("−", "-")
 
 
 # Words are matched whole, so a bare `east` is a word and `xy` a product.
 _TOKEN = re.compile(
     r"""\s+
     |(?P<repeating>\d{0,9}\.\d{0,9}\\(?:overline|bar|dot)\{\d{1,9}\})
+    |(?P<parenthesized>\d{0,9}\.\d{0,9}\(\d{1,9}\))
     |(?P<num>\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3}(?!\w))?|\.\d+)
     |\\(?P<verb>begin|end)\s*\{(?P<name>[A-Za-z]+\*?)(?P<env>\})
     |(?P<style>\\(?:text(?:bf|it|rm|sf)?|mbox|math(?:rm|bf|it|sf|bb|cal)|operatorname|boldsymbol|bm|rm)\b\s*)
@@ -73,37 +90,55 @@ _SPACING = re.compile(
     r"|(?:displaystyle|textstyle|limits|nolimits|qquad|quad|thinspace|enspace|dollar)(?![A-Zb-wyz])|\(|\)|\[|\](?!\{))"
     r"|[$~€£¥]|&(?=\s*=)"
 )
-_DEGREES = re.compile(r"\^\s*(?:\{\s*(?:\\circ|°)\s*\}|\\circ|°)(?![A-Za-z])|\\degree(?![A-Za-z])|\bdegrees?\b")
+_DEGREES = re.compile(
+    r"(?:\^\s*(?:\{\s*(?:\\circ|°)\s*\}|\\circ|°)(?![A-Za-z])|\\degree(?![A-Za-z])|\bdegrees?\b|°)(?:\s?[CF](?!\w))?"
+)
+_RATE = re.compile(r"(?<=[\d}])[\s~]*\b(?:[kcm]?m|ft|mi|g)\s?/\s?(?:s|h|hr|min|mol)\b(?:\s?\^\s?\{?[23]\}?)?(?![\w(])")
+_UNION = re.compile(r"(?<=[)\]}])\s?U\s?(?=[(\[{\\])")
 _CHARACTERS = {
     "-": "−–—", "*": "×·⋅", "/": "÷⁄∕", " ": "\u00a0\u2009\u202f", "'": "′\u2019", "°": "º", "|": "∣", "%": "％",
-    ",": "，", "(": "（", ")": "）", "<=": "≤", ">=": "≥", "!=": "≠", r"\approx ": "≈", "^2": "²", "^3": "³", "^4": "⁴",
-    "": "∠", r" \frac12 ": "½", r" \frac14 ": "¼", r" \frac34 ": "¾", r" \frac13 ": "⅓", r" \frac23 ": "⅔",
+    ",": "，", "(": "（", ")": "）", "<=": "≤", ">=": "≥", "!=": "≠", r"\approx ": "≈",
+    "": "∠", r"\sqrt[3]": "∛", r"\setminus ": "∖", r"\Omega ": "Ω",
     r"\in ": "∈", r"\cup ": "∪", r"\cap ": "∩", r"\pi ": "π", r"\infty ": "∞", r"\sqrt ": "√", r"\pm ": "±",
     r"\mp ": "∓", r"\emptyset ": "∅", r"\mathbb{R}": "ℝ", r"\theta ": "θ", r"\alpha ": "α", r"\beta ": "β",
     r"\lambda ": "λ", r"\lfloor ": "⌊", r"\rfloor ": "⌋", r"\lceil ": "⌈", r"\rceil ": "⌉",
 }  # fmt: skip
-_UNICODE = str.maketrans({character: plain for plain, found in _CHARACTERS.items() for character in found})
+_FRACTIONS = {c: Fraction(unicodedata.numeric(c)).limit_denominator(10) for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
+_UNICODE = str.maketrans(
+    {character: plain for plain, found in _CHARACTERS.items() for character in found}
+    | {c: rf" \frac{{{value.numerator}}}{{{value.denominator}}} " for c, value in _FRACTIONS.items()}
+)
+_RAISED = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
+_LOWERED = re.compile(r"[₀₁₂₃₄₅₆₇₈₉]+")
+_DECORATION = re.compile(
+    r"\\(?:(?:text)?color|(?:v|h)?phantom)\s*\{\w{0,20}\}|\\hline|(?<=\\\\)\[\s*[\d.]+\s*[a-z]{2}\s*\]"
+    r"|(?<=\d)\^\{?\\(?:text|mathrm)\{(?:st|nd|rd|th)\}\}?|(?<=\d)\^\{(?:st|nd|rd|th)\}"
+)
+_MODULUS = re.compile(r"\(\s*(?:\\(?:text|mathrm)\s*\{\s*mod\s*\}|\\?b?mod)\s*\{?\s*(\w{1,20})\s*\}?\s*\)")
 
 _SYNONYMS = {
-    "frac": "dfrac tfrac cfrac", "binom": "dbinom tbinom", "": "boxed fbox hspace", "*": "cdot times ast",
-    "/": "div over", ":": "colon", "[": "lbrack", "]": "rbrack", r"\{": "lbrace", r"\}": "rbrace",
-    "|": "vert lvert rvert", "<=": "le leq leqslant", ">=": "ge geq geqslant", "<": "lt", ">": "gt", "!=": "ne neq",
-    "approx": "simeq", "=": "to rightarrow implies Rightarrow", "equiv": "cong", "union": "cup", "inter": "cap",
-    "diff": "setminus backslash", "or": "lor vee", "and": "land wedge", "%": "percent", "°": "degree", "'": "prime",
-    "phi": "varphi", "epsilon": "varepsilon", "emptyset": "varnothing", "ldots": "dots cdots",
-    "tan": "tg", "cot": "ctg", "csc": "cosec", "arctan": "arctg",
+    "frac": "dfrac tfrac cfrac nicefrac sfrac", "binom": "dbinom tbinom", "": "boxed fbox hspace underline",
+    "*": "cdot times ast", "/": "div over", ":": "colon", "[": "lbrack", "]": "rbrack", r"\{": "lbrace",
+    r"\}": "rbrace", "|": "vert lvert rvert Vert lVert rVert", "<=": "le leq leqslant", ">=": "ge geq geqslant",
+    "<": "lt", ">": "gt", "!=": "ne neq", "approx": "simeq", "=": "to rightarrow implies Rightarrow",
+    "equiv": "cong", "union": "cup", "inter": "cap", "diff": "setminus backslash", "or": "lor vee",
+    "and": "land wedge", "%": "percent", "°": "degree", "'": "prime", "phi": "varphi", "epsilon": "varepsilon",
+    "emptyset": "varnothing", "ldots": "dots cdots", "vec": "overrightarrow", "newline": "cr", "pmod": "mod bmod",
+    "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh", "tan": "tg", "cot": "ctg", "csc": "cosec",
+    "arctan": "arctg",
 }  # fmt: skip
 _COMMANDS = {name: value for value, names in _SYNONYMS.items() for name in names.split()}
 _OPERATORS = {"**": "^", "==": "=", r"\%": "%", r"\|": "|", r"\#": "#", r"\&": "and", r"\\": "newline"}
 _PERCENT = frozenset({"percent", "pct", "percentage", "percents"})
 _PLAIN_FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp"}
-    | {"sqrt", "pi", "infinity", "inf", "infty", "gcd", "lcm"}
+    | {"sqrt", "pi", "infinity", "inf", "infty", "gcd", "lcm", "sgn", "max", "min", "cis", "mod"}
+    | {"arcsinh", "arccosh", "arctanh", "arsinh", "arcosh", "artanh"}
 )
-_SHORT_WORDS = frozenset({"yes", "no", "odd", "all", "not", "any", "one", "two", "six", "ten"})
+_SHORT_WORDS = frozenset({"yes", "no", "odd", "all", "not", "any"})
 _SHORT_UNITS = frozenset(
     {"cm", "mm", "km", "kg", "mg", "ml", "ft", "mi", "hr", "hrs", "min", "mph", "am", "pm", "lb", "lbs", "oz", "sec"}
-    | {"yd", "yds", "kmh", "USD", "gal", "deg", "per"}
+    | {"yd", "yds", "kmh", "USD", "gal", "deg", "per", "rad", "st", "nd", "rd", "th"}
 )
 
 
@@ -126,9 +161,11 @@ def _word(word: str) -> list[Token]:
     if lower in _PERCENT:
         return [Token("op", "%")]
     if lower in _PLAIN_FUNCTIONS:
-        return [Token("cmd", lower)]
+        return _command(lower)
     if lower in _CONDITIONS:
         return [Token("op", ",")]
+    if lower in _WORDS_OF_NUMBERS:
+        return [Token("num", str(_WORDS_OF_NUMBERS.index(lower)))]
     if len(word) > 3 or word in _SHORT_UNITS or lower in _SHORT_WORDS or (len(word) == 3 and word.istitle()):
         return [Token("text", word)]
     if (glued := _GLUED.match(word)) is not None:  # 1orW(x)
@@ -136,13 +173,29 @@ def _word(word: str) -> list[Token]:
     return [Token("sym", letter) for letter in word]
 
 
+_UPRIGHT = frozenset({r"\text", r"\textbf", r"\textit", r"\textrm", r"\textsf", r"\mbox", r"\mathrm", r"\rm"})
 _ENDS = frozenset({"}", ")", "°", "%"})
 _CONDITIONS = frozenset({"where", "for", "if", "when", "with", "for all", "for any", "for some", "such that"})
 _UNIT = re.compile(
-    r"[\s~]*(?!(?:e|i|pi|and|or|where|for|if|when|with|for \w+|such that)\s*$)[A-Za-zµ.]+(?:[\s/^·]+[A-Za-z0-9.]+)*\s*"
+    r"[\s~]*(?!(?:e|i|pi|and|or|where|for|if|when|with|for \w+|such that|percent|pct|percentage)\s*$)"
+    r"[A-Za-zµ.]+(?:(?:\\[,;])?[\s/^·{}]+-?[A-Za-z0-9.]+\}?)*\s*"
 )
 _GLUED = re.compile(r"(and|or)([A-Za-z])$")
-_WORDS_OF_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_WORDS_OF_NUMBERS = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 
 
 def _text(inside: str) -> list[Token]:
@@ -160,7 +213,7 @@ def _text(inside: str) -> list[Token]:
     if lower in _WORDS_OF_NUMBERS:
         return [Token("num", str(_WORDS_OF_NUMBERS.index(lower)))]
     if lower in _PLAIN_FUNCTIONS:
-        return [Token("cmd", lower)]
+        return _command(lower)
     return tokenize(stripped) if _is_formula(stripped) else [Token("text", stripped)]
 
 
@@ -173,13 +226,13 @@ def _is_unit(inside: str, tokens: list[Token]) -> bool:
     """Tell whether text is a unit of measure, perhaps of one letter: it follows a quantity, or a unit and a slash."""
     if not tokens or not _UNIT.fullmatch(inside):
         return False
-    per = tokens[-1].value == "/" and len(tokens) > 1 and tokens[-2].kind == "text"
+    per = tokens[-1].value in ("/", "*") and len(tokens) > 1 and tokens[-2].kind == "text"
     return per or tokens[-1].kind == "num" or tokens[-1].value in _ENDS
 
 
 def _repeating(lexeme: str) -> str:
     """Return a repeating decimal, `0.1` with 6 overlined, as a fraction of integers."""
-    whole, fixed, period = re.findall(r"^\d*|(?<=\.)\d*|(?<=\{)\d+", lexeme)
+    whole, fixed, period = re.findall(r"^\d*|(?<=\.)\d*|(?<=[{(])\d+", lexeme)
     places, length = len(fixed), len(period)
     repeated = int("0" + whole + fixed + period) - int("0" + whole + fixed)
     return f"{repeated}/{(10**length - 1) * 10**places}"

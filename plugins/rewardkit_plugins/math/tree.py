@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 
@@ -41,6 +41,19 @@ def children(node: Node) -> list[Node]:
         elif isinstance(part, tuple):
             found += [inner for inner in part if isinstance(inner, Node)]
     return found
+
+
+def substitute(node: Node, values: Mapping[str, Node]) -> Node:
+    """Return the tree with the named symbols replaced."""
+    if node.kind == "sym":
+        return values.get(node.args[0], node)
+    return Node(node.kind, tuple(_substituted(part, values) for part in node.args))
+
+
+def _substituted(part: Any, values: Mapping[str, Node]) -> Any:
+    if isinstance(part, Node):
+        return substitute(part, values)
+    return tuple(_substituted(inner, values) for inner in part) if isinstance(part, tuple) else part
 
 
 def symbols(node: Node) -> frozenset[str]:
