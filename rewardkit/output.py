@@ -98,9 +98,9 @@ def checked_path(path: Path, sources: Sequence[str]) -> Path:
     """Return where the output `path` really is; raises ConfigError where it cannot be written without harm."""
     if is_special(path):
         return path
-    if not path.name.endswith(ENDINGS):
-        raise ConfigError(f"cannot write {str(path)!r}: its name must end in {', '.join(ENDINGS)}")
     real = path.resolve()  # what a link points to is replaced, not the link; and a reward may change the folder
+    if not real.name.endswith(ENDINGS):
+        raise ConfigError(f"cannot write {str(real)!r}: its name must end in {', '.join(ENDINGS)}")
     if not real.parent.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(real.parent)!r}")
     for own in (real, *(beside(real, ending) for ending in (".writing", ".partial"))):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Collection
@@ -23,6 +24,7 @@ from rewardkit.registry import EnvSpec, Registry, RewardSpec, SandboxSpec, ToolS
 from rewardkit.types import RewardResult, Trajectory
 
 GROUP = "rewardkit"
+_NAME = re.compile(r"[\w./-]+")
 _KINDS = (
     ("rewardkit_rewards", "rewards", RewardSpec),
     ("rewardkit_envs", "envs", EnvSpec),
@@ -115,8 +117,8 @@ class Plugins:
         try:
             module = entry.load()
             self.add(module, name=entry.name, distribution=distribution, version=version)
-        except DuplicateNameError:
-            raise
+        except DuplicateNameError as error:
+            raise DuplicateNameError(f"{error}={entry.name}") from None
         except (Exception, SystemExit) as error:  # noqa: BLE001  an isolation point: importing a plugin runs its code
             self.found.append(replace(plugin, problem=f"{type(error).__name__}: {error}"))
             return
@@ -150,4 +152,6 @@ def _specs_of(plugin: Any, *, name: str, hook: str, kind: type[Any]) -> list[Any
     for spec in specs:
         if not isinstance(spec, kind):
             raise PluginError(f"plugin {name!r}: {hook} must return {kind.__name__}s, not {type(spec).__name__}")
+        if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+            raise PluginError(f"plugin {name!r}: {spec.name!r} is no name: use letters, digits and _ - . /")
     return specs

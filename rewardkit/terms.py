@@ -105,6 +105,8 @@ def read_terms(rewards: Mapping[str, Any] | Sequence[Any], registry: Registry[Re
     if not terms:
         raise ConfigError("a scorer needs at least one reward")
     for index, term in enumerate(terms):
+        if term.name == "total":
+            raise ConfigError("no reward may be called 'total', which is the name of their sum: choose another")
         if any(term.name == other.name for other in terms[:index]):
             raise ConfigError(f"two rewards are called {term.name!r}: give them names in rewards.toml")
     return terms
@@ -148,6 +150,10 @@ def _read_term(name: str | None, value: Any, registry: Registry[RewardSpec]) -> 
         return replace(parse_term(name, registry), weight=float(value))
     if isinstance(value, Mapping):
         return _read_table(name or str(value.get("reward", "")), value, registry)
+    if isinstance(value, type):
+        raise ConfigError(
+            f"reward {(name or value.__name__)!r} is a class: give an instance of it, {value.__name__}(...)"
+        )
     if hasattr(value, "score_batch") or hasattr(value, "score_group"):
         return _term_of_object(name, value)
     raise ConfigError(f"reward {name or value!r} must be a spec, a weight, a table or a reward, not {value!r}")
@@ -161,7 +167,10 @@ def _read_table(name: str, table: Mapping[str, Any], registry: Registry[RewardSp
     options, required = table.get("options", {}), table.get("required", True)
     if not isinstance(options, Mapping) or not isinstance(required, bool):
         raise ConfigError(f"reward {name!r}: 'options' must be a table and 'required' true or false")
-    term = _read_term(name, table.get("reward", name), registry)
+    reward = table.get("reward", name)
+    if isinstance(reward, (bool, int, float, Mapping)):
+        raise ConfigError(f"reward {name!r}: 'reward' must be a spec such as \"bleu:max_order=2\", not {reward!r}")
+    term = _read_term(name, reward, registry)
     return replace(
         term,
         options={**term.options, **options},

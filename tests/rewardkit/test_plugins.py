@@ -88,7 +88,7 @@ def test_a_disabled_plugin_is_not_imported(installed, monkeypatch):
 
 def test_a_duplicate_name_raises_and_names_both_owners(installed):
     installed("rival", GOOD.replace("extra_reward", "bleu"))
-    with pytest.raises(DuplicateNameError, match="'agentic-rewardkit' and 'rival-dist'"):
+    with pytest.raises(DuplicateNameError, match=r"'agentic-rewardkit' and 'rival-dist'.*_DISABLE_PLUGINS=rival$"):
         Plugins.load()
 
 
@@ -102,6 +102,12 @@ def test_a_typo_is_answered():
     plugins.add(plugin_of(RewardSpec(name="bleu", factory="x:y")), name="p")
     with pytest.raises(UnknownNameError, match=r"^no reward is called 'belu'; did you mean 'bleu'\?$"):
         plugins.rewards.get("belu")
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a:b", "2*a", 5])
+def test_a_name_that_no_spec_could_hold_is_refused(name):
+    with pytest.raises(PluginError, match="is no name"):
+        Plugins().add(plugin_of(RewardSpec(name=name, factory="x:y")), name="p")
 
 
 def test_one_name_for_two_plugins_is_refused():

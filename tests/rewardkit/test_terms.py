@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from rewardkit.errors import ConfigError, MissingExtraError, PluginError, UnknownNameError
+from rewardkit.function import FunctionReward, reward
 from rewardkit.registry import Registry, RewardSpec
 from rewardkit.terms import parse_term, read_config, read_terms
 
@@ -90,6 +91,31 @@ def test_rewards_may_be_a_list_a_table_of_weights_or_tables(registry):
     assert read_terms(table, registry)[0].options == {"scale": 3}
 
 
+@reward
+def scaled(trajectory, *, k: float = 1.0):
+    return k
+
+
+def test_a_function_given_as_an_object_takes_its_options_along(registry):
+    (term,) = read_terms([scaled.with_options(k=3.0)], registry)
+    assert term.spec.factory.endswith(":scaled")
+    assert term.options == {"k": 3.0}
+
+
+def test_a_constructor_that_fails_or_exits_is_a_plugin_error(registry, tmp_path):
+    file = tmp_path / "fails.py"
+    file.write_text("import sys\n\ndef broken():\n    raise OSError('no model')\n\ndef exits():\n    sys.exit(0)\n")
+    with pytest.raises(PluginError, match=r"'broken' cannot be built with .*OSError: no model"):
+        parse_term(f"{file}:broken", registry).build()
+    with pytest.raises(PluginError, match="SystemExit"):
+        parse_term(f"{file}:exits", registry).build()
+
+
+def test_weights_stand_in_signatures_exactly(registry):
+    weights = [str(parse_term(f"{w}*words", registry).signature_in_total()) for w in ("0.1234567", "0.1234568", "2")]
+    assert [text.rpartition(":")[2] for text in weights] == ["0.1234567", "0.1234568", "2"]
+
+
 @pytest.mark.parametrize(
     ("rewards", "message"),
     [
@@ -102,6 +128,11 @@ def test_rewards_may_be_a_list_a_table_of_weights_or_tables(registry):
         ({"words": {"required": "yes"}}, "true or false"),
         ({"words": None}, "must be a spec"),
         ([7], "must be a spec"),
+        ({"words": {"weight": True}}, "finite"),
+        ({"words": {"weight": 10**400}}, "finite"),
+        ({"words": {"reward": 3}}, "'reward' must be a spec"),
+        ({"total": "words"}, "no reward may be called 'total'"),
+        ([FunctionReward], "is a class: give an instance"),
     ],
 )
 def test_rewards_that_cannot_be_right_say_why(registry, rewards, message):
