@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 def cli_page() -> str:
     """Return the page of the commands: the help text of each."""
-    root = click.Context(cli, info_name="rewardkit", terminal_width=80)
+    root = click.Context(cli, info_name="rewardkit", terminal_width=80, **cli.context_settings)
     sections = [f"# Commands\n\n`python -m rewardkit` does all that `rewardkit` does.\n\n{_block(cli.get_help(root))}"]
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
