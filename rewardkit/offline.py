@@ -231,7 +231,7 @@ def _read(sources: Sequence[str]) -> Iterator[Line]:
 def _check_sources(sources: Sequence[str], scorer: Scorer) -> None:
     for source in sources:
         check_source(source)
-        if scorer.needs_groups and not Path(source).is_file():
+        if scorer.needs_groups and (source == "-" or not Path(source).is_file()):
             raise ConfigError(f"a reward compares whole groups, which needs two passes over {source!r}: give a file")
 
 
