@@ -205,7 +205,7 @@ def _same_option(a: str, b: str) -> bool:
     """Tell whether `(B) 42` stands beside what it offers or beside its letter."""
     for option, other in ((a, b), (b, a)):
         found = _OPTION.match(option)
-        if found is None or _OPTION.match(other):
+        if found is None or _OPTION.match(other) or _OPTION.match(option, found.end()):
             continue
         letter = re.sub(r"\\(?:text|mathrm|mathbf|textbf)|[\s(){}$.]", "", other)
         if len(letter) == 1:

@@ -41,7 +41,7 @@ def equal(a: Node, b: Node) -> bool:
         return _lists_equal(a, b, *several)
     if "rel" in (a.kind, b.kind):
         return _relations_equal(a, b)
-    if (is_region(a) or is_region(b)) and not a.kind == b.kind == "seq":
+    if (is_region(a) or is_region(b)) and not (a.kind == b.kind == "seq" or "matrix" in (a.kind, b.kind)):
         return _regions(a, b)
     return _same_kind_equal(_folded(a), _folded(b))
 
@@ -120,6 +120,8 @@ def _lists_equal(a: Node, b: Node, items_a: list[Node], items_b: list[Node]) -> 
             return _unordered_equal(one.args, items)
         if one.kind == "seq" and len(items) > 1 and all(item.kind not in ("seq", "rel") for item in items):
             return other.kind == "list" and _ordered_equal(one.args[2:], items)
+        if one.kind == "seq" and any(map(is_region, items)):
+            return _regions(a, b)
         if one.kind == "seq" and len(items) > 1 and all(item.kind == "rel" for item in items):
             return _ordered_equal(one.args[2:], _by_name(items))
     return _unordered_equal(_valued(items_a), _valued(items_b))
@@ -227,8 +229,8 @@ def _relations_equal(a: Node, b: Node) -> bool:
             return _chains_equal(a, b) or _regions(a, b)
         if name_a is not None and name_b is not None:
             same = set(a.args[0]) == set(b.args[0]) and _same_name(a, b)
-            return (same and equal(*_definitions(a, b))) or _proportional(a, b) or _solves_each(a, b)
-        return _proportional(a, b) or _chains_equal(a, b) or _solves_each(a, b)
+            return (same and equal(*_definitions(a, b))) or _equations_equal(a, b)
+        return _equations_equal(a, b)
     relation, other = (a, b) if a.kind == "rel" else (b, a)
     if is_region(relation) or is_region(other):
         return _regions(relation, other)
@@ -261,7 +263,8 @@ def _same_name(a: Node, b: Node) -> bool:
     """Tell whether two equations name the same thing; y is whatever function the other defines."""
     left_a, left_b = a.args[1][0], b.args[1][0]
     y = Node("sym", ("y",))
-    return _name(left_a) == _name(left_b) or (y in (left_a, left_b) and "call" in (left_a.kind, left_b.kind))
+    called = any(left.kind == "call" and left.args[0][0] in LETTERS_OF_FUNCTIONS for left in (left_a, left_b))
+    return _name(left_a) == _name(left_b) or (called and y in (left_a, left_b))
 
 
 def _name(node: Node) -> str | None:
@@ -290,8 +293,8 @@ def _definitions(a: Node, b: Node) -> list[Node]:
 _ARGUMENT = Node("sym", ("the argument",))
 
 
-def _solves_each(a: Node, b: Node) -> bool:
-    return _solves(a, b) or _solves(b, a)
+def _equations_equal(a: Node, b: Node) -> bool:
+    return _proportional(a, b) or _chains_equal(a, b) or _solves(a, b) or _solves(b, a)
 
 
 def _solves(explicit: Node, equation: Node) -> bool:
@@ -353,6 +356,8 @@ def _difference(relation: Node) -> Node:
 def _regions(a: Node, b: Node) -> bool:
     if "rel" in (a.kind, b.kind) and {a.kind, b.kind} & {"matrix", "text", "ratio", "base"}:
         return False
+    if any(len(node.args) > MAX_ITEMS for node in (a, b)):
+        raise UndecidedError(f"more than {MAX_ITEMS} items")
     a, b = _of_symbol(a), _of_symbol(b)
     return regions_equal(a, b) or ("," in (a.args[0], b.args[0]) and regions_equal(_conjunction(a), _conjunction(b)))
 

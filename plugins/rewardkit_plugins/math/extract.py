@@ -253,7 +253,7 @@ _MACRO = re.compile(
 )
 _MATHEMATICAL = frozenset(
     {"and", "or", "pct", "percent", "percentage", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "sqrt"}
-    | {"pi", "infinity", "inf", "am", "pm", "arcsin", "arccos", "arctan", "degrees", "degree", "rad", "radians"}
+    | {"pi", "infinity", "inf", "am", "pm", "arcsin", "arccos", "arctan", "degrees", "degree", "rad", "radians", "mod"}
     | {"xy", "yz", "xz", "ab", "bc", "ac", "ax", "bx", "cx", "abc", "xyz"}
 )
 _DISPLAY = re.compile(

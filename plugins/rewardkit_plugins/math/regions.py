@@ -106,7 +106,7 @@ def _is_member(name: str, x: Value) -> bool:
     """Tell whether a named set holds the number; one that we do not know holds half of all numbers."""
     if name in ("R", "emptyset"):
         return name == "R"
-    if name in ("N", "Z", "Q", "C"):
+    if name in ("N", "Z", "Q"):
         raise UndecidedError(f"the numbers in {name}")
     return bool(zlib.crc32(f"{name}|{x}".encode()) & 1)
 

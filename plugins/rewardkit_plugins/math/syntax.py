@@ -271,7 +271,10 @@ class _Parser:
         if kind == "text":
             return Node("text", (value,))
         if kind == "cmd" and _starts_operand(value):
-            return self.command(value)
+            self.deepen()
+            node = self.command(value)
+            self.depth -= 1
+            return node
         if value in ("(", "["):
             return self.bracket(value)
         if value == "{":
@@ -424,7 +427,7 @@ class _Parser:
             if self.accept("newline") is not None:
                 rows.append(tuple(row))
                 row = []
-            elif self.accept("&") is None:
+            elif self.accept("&", ",") is None:
                 row.append(self.answer())
         if end is None:
             raise UnreadableError("matrix without an end")

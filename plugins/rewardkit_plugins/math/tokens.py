@@ -7,6 +7,10 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
+from rewardkit_plugins.math.tree import UnreadableError
+
+LONGEST = 3_000  # characters, after symbols have become commands
+
 
 class Token(NamedTuple):
     """A token: kind `num`, `sym` (one letter), `text` (words), `cmd` (a named operator or function) or `op`."""
@@ -50,10 +54,11 @@ def clean(text: str) -> str:
     """Return `text` without math delimiters, spacing commands, sizes and currency signs, in ASCII where possible."""
     if not text.isascii():
         text = _plain(text)
+        if len(text) > LONGEST:
+            raise UnreadableError("too long when spelled out")
     if "\\\\" in text and r"\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
-    if "\\" in text:
-        text = _DECORATION.sub("", text)
+    text = _DECORATION.sub("", text)
     text = _MODULUS.sub(r"\\pmod{\1}", text)
     text = _GLUE.sub("", text)
     text = _SPACING.sub(" ", text)

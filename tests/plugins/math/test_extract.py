@@ -60,6 +60,18 @@ from rewardkit_plugins.math.extract import extract, extract_reference
         ("   \n", None),
         (r"\boxed{}", None),
         (r"\boxed{ }", None),
+        (r"\boxed{} The answer is 42.", "42"),
+        (r"\boxed{42}\boxed{}", None),
+        ("There are **42** ways for the 7 people.", "42"),
+        ("**42**", "42"),
+        ("Answer: 2**3", "2**3"),
+        ("**Answer: (A)**", "A"),
+        ("The correct option is A", "A"),
+        ("Option A", "A"),
+        (r"15\text{cm}^{2}", r"15\text{cm}^{2}"),
+        (r"2\pi \text{ radians}", r"2\pi \text{ radians}"),
+        ("It is 28 per cent", "28 per cent"),
+        (r"\left(\begin{array}{cc}1&2\\3&4\end{array}\right)", r"\left(\begin{array}{cc}1&2\\3&4\end{array}\right)"),
     ],
 )
 def test_the_final_answer_is_found(response, answer):

@@ -80,6 +80,22 @@ HOSTILE = {
     "commas": "," * 1_900,
     "grouped digits": "1,000" * 380,
     "almost numbers": "1" * 1_000 + "x",
+    "sums without braces": r"\sum_{k=1}^{n}" * 130 + "k",
+    "integrals": r"\int" * 400 + "x",
+    "sines without braces": r"\sin" * 400 + "x",
+    "factorials of x": "+".join(f"(x+{n})!" for n in range(150)),
+    "huge inverse": "(1+x)^{-9999}",
+    "bars of x": "+".join(f"|x-{n}|" for n in range(200)),
+    "system": r"\begin{cases}" + r"\\".join(f"x_{n}={n}" for n in range(150)) + r"\end{cases}",
+    "tuple of names": "(" + ",".join(f"x_{n}" for n in range(150)) + ")=(" + ",".join(map(str, range(150))) + ")",
+    "many conditions": r" \text{ and } ".join(f"x>{n}" for n in range(150)),
+    "unknown sets": r"\cup ".join(f"A_{{{n}}}" for n in range(200)),
+    "set builders": r"\{x|" * 200,
+    "options": r"\textbf{(A)}\ " * 100 + "12",
+    "fractions of one character": "½" * 1_900,
+    "characters that stand for words": "\ufdfa" * 1_900,
+    "raised digits": "²" * 1_900,
+    "ones": "1," * 900 + "1",
 }
 LONG = {
     "a megabyte of digits": "1" * 1_000_000,
@@ -95,6 +111,9 @@ LONG = {
     "a megabyte of tags": "<answer>" * 120_000 + "</answer>",
     "a megabyte of thoughts": "</think>" * 120_000,
     "a megabyte of A": "A:\n" * 330_000,
+    "a megabyte of empty boxes": r"\boxed{}" * 120_000,
+    "a megabyte of bold": "**1** " * 160_000,
+    "a megabyte of choices": "the choice is " * 70_000,
     "a megabyte in a box": r"\boxed{" + "x" * 1_000_000 + "}",
 }
 REFERENCES = (
