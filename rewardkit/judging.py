@@ -5,6 +5,7 @@ It enforces no time limit and survives no crash of the process: that is what exe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,10 +49,19 @@ def failure_of(name: str, error: BaseException) -> Failure:
         kind = "sandbox"
     elif isinstance(error, TimeoutError):
         kind = "timeout"
-    return Failure(reward=name, kind=kind, message=_describe(error), retryable=kind in ("sandbox", "timeout"))
+    return Failure(reward=name, kind=kind, message=describe(error), retryable=kind in ("sandbox", "timeout"))
 
 
-def _describe(error: BaseException) -> str:
+def close_quietly(reward: Any) -> None:
+    """Close a reward; whatever it raises becomes a warning."""
+    try:
+        reward.close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the plugin's code, and no score depends on it
+        warnings.warn(f"{type(reward).__name__}.close failed: {describe(error)}", RuntimeWarning, stacklevel=2)
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the text of `error` on one line that can be encoded."""
     try:
         text = " ".join(str(error).split())[:500]
     except Exception as another:  # noqa: BLE001  the exception's class is the reward's code, too

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import time
 
 _SIZE = 24
-_WHAT, _SINCE, _WITHDRAWN = 0, 8, 16  # offsets
-_INTEGER, _TIME = struct.Struct("<q"), struct.Struct("<d")
+_WHAT, _SINCE, _WITHDRAWN = 0, 1, 2  # places of 8 bytes each
 
 
 class Board:
@@ -21,28 +19,28 @@ class Board:
 
     def __init__(self, fd: int | None = None) -> None:
         self.fd = _new_file() if fd is None else fd
-        self._page = mmap.mmap(self.fd, _SIZE)
+        # Not struct: it writes zeros first, and a reader in between would see that the work began long ago.
+        page = memoryview(mmap.mmap(self.fd, _SIZE))
+        self._integers, self._times = page.cast("q"), page.cast("d")
 
     def post(self, what: int) -> None:
         """Say that `what` begins now."""
         # The time goes first: a reader between the two writes sees the old work with a new time, which harms nobody.
-        _TIME.pack_into(self._page, _SINCE, time.monotonic())
-        _INTEGER.pack_into(self._page, _WHAT, what)
+        self._times[_SINCE] = time.monotonic()
+        self._integers[_WHAT] = what
 
     def read(self) -> tuple[int, float]:
         """Return what is being done (0: nothing yet) and since when on `time.monotonic`'s clock."""
-        what: int = _INTEGER.unpack_from(self._page, _WHAT)[0]
-        return what, _TIME.unpack_from(self._page, _SINCE)[0]
+        return self._integers[_WHAT], self._times[_SINCE]
 
     def withdraw(self, number: int) -> None:
         """Say that units up to `number` need not be begun any more."""
-        _INTEGER.pack_into(self._page, _WITHDRAWN, number)
+        self._integers[_WITHDRAWN] = number
 
     @property
     def withdrawn(self) -> int:
         """The number up to which units need not be begun."""
-        number: int = _INTEGER.unpack_from(self._page, _WITHDRAWN)[0]
-        return number
+        return self._integers[_WITHDRAWN]
 
     def close_fd(self) -> None:
         """Close the file, so that no child inherits it; the page stays."""

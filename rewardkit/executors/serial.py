@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from rewardkit.judging import failure_of, judge
+from rewardkit.judging import close_quietly, failure_of, judge
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Outcome, Trajectory
 
@@ -34,17 +34,17 @@ class SerialExecutor:
         with self._lock:
             try:
                 reward = self._reward(spec, options)
-            except Exception as error:  # noqa: BLE001  setup runs the plugin's code: the same isolation as `judge`
+            except (Exception, SystemExit) as error:  # noqa: BLE001  setup runs the plugin's code, as in `judge`
                 future.set_result([failure_of(spec.name, error)] * len(batch))
             else:
                 future.set_result(judge(spec, reward, batch))
         return future
 
     def close(self) -> None:
-        """Close all rewards."""
+        """Close all rewards; what one of them raises then is a warning, for its scores are out already."""
         with self._lock:
             while self._rewards:
-                self._rewards.popitem()[1].close()
+                close_quietly(self._rewards.popitem()[1])
 
     def _reward(self, spec: RewardSpec, options: Mapping[str, Any]) -> Any:
         key = _key(spec, options)

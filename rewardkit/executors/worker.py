@@ -23,17 +23,11 @@ from rewardkit.executors.orders import (
     unpack_batch,
 )
 from rewardkit.executors.wire import Stream, pack, unpack
-from rewardkit.judging import failure_of, judge
+from rewardkit.judging import close_quietly, describe, failure_of, judge
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Failure
 
 _FLUSH_SECONDS = 0.02
-
-
-def describe(error: BaseException) -> str:
-    """Return the type and the text of `error` on one line."""
-    text = " ".join(str(error).split())[:500]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def serve_rewards(sock: socket.socket, board_fd: str) -> None:
@@ -44,7 +38,7 @@ def serve_rewards(sock: socket.socket, board_fd: str) -> None:
     with contextlib.suppress(EOFError, ConnectionError):  # the parent hung up: the keeper kills us any moment
         _obey(Stream(sock), board, rewards)
     for _, reward in rewards.values():
-        reward.close()
+        close_quietly(reward)
 
 
 def _obey(stream: Stream, board: Board, rewards: dict[int, tuple[RewardSpec, Any]]) -> None:
@@ -66,7 +60,7 @@ def _load(stream: Stream, rewards: dict[int, tuple[RewardSpec, Any]], order: Loa
     try:
         reward = order.spec.build(**order.options)
         reward.setup()
-    except Exception as error:  # noqa: BLE001  a plugin's code, as in `judge`
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's code, as in `judge`
         stream.send(pack(Broken(order.key, failure_of(order.spec.name, error))))
     else:
         rewards[order.key] = (order.spec, reward)
