@@ -19,6 +19,7 @@ from rewardkit_plugins.math.tree import Node, substitute, symbols, walk
 MAX_ITEMS = 40
 _NUMBER_SETS = frozenset(Node("sym", (name,)) for name in "NZQRC")
 _EMPTY = Node("sym", ("emptyset",))
+_TRANSPOSED = Node("sym", ("T",))
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="} | {
     "subset": "supset", "supset": "subset", "subseteq": "supseteq", "supseteq": "subseteq", "in": "", "notin": "",
 }  # fmt: skip
@@ -358,8 +359,15 @@ def _regions(a: Node, b: Node) -> bool:
         return False
     if any(len(node.args) > MAX_ITEMS for node in (a, b)):
         raise UndecidedError(f"more than {MAX_ITEMS} items")
-    a, b = _of_symbol(a), _of_symbol(b)
+    a, b = _of_symbol(_both_signs(a)), _of_symbol(_both_signs(b))
     return regions_equal(a, b) or ("," in (a.args[0], b.args[0]) and regions_equal(_conjunction(a), _conjunction(b)))
+
+
+def _both_signs(node: Node) -> Node:
+    """Return `x != ±3` as two conditions."""
+    if node.kind != "rel" or len(_alternatives(node)) == 1:
+        return node
+    return Node("list", ("and" if "!=" in node.args[0] else "or", *_alternatives(node)))
 
 
 def _conjunction(node: Node) -> Node:
@@ -383,13 +391,15 @@ def _symbol_of(node: Node) -> Node:
 
 
 def _unwrapped(node: Node) -> Node:
-    """Return the region that "x in region" names, and the one element of a set with one."""
+    """Return the region that "x in region" names, the one element of a set, and a bare point or vector."""
     while True:
         if node.kind == "rel" and node.args[0] == ("in",) and _name(node.args[1][0]) is not None:
             node = node.args[1][1]
         elif node.kind == "mul" and node.args[0].kind == "sym" and node.args[1].kind == "seq":
             node = node.args[1]  # the point P(1, 2)
-        elif node.kind == "set" and len(node.args) == 1 and node.args[0] != _EMPTY:
+        elif (node.kind == "set" and len(node.args) == 1 and node.args[0] != _EMPTY) or (
+            node.kind == "pow" and node.args[0].kind == "seq" and node.args[1] == _TRANSPOSED
+        ):
             node = node.args[0]
         else:
             return node

@@ -122,7 +122,7 @@ def _is_conjunction(gap: str, *, trusted: bool) -> bool:
 # ---- tags, hashes, markers
 
 _NUMBER_TEXT = (
-    r"(?:[$€£]|\\\$)?\s?(?:\d{1,2}:\d\d(?:\s?[ap]\.?m\b\.?)?"
+    r"(?:[$€£]|\\\$)?\s?(?:\d{1,4}(?::\d{1,4}){1,3}(?:\s?[ap]\.?m\b\.?)?"
     r"|(?:[1-9]\d{0,2}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}\b)?|\.\d+)"
     r"(?:\s?[/⁄]\s?\d+|\s\d+/\d+|\s?(?:x|\*|×|\\times|\\cdot)\s?10\s?\^\s?\{?-?\d{1,4}\}?)?"
     r"(?:\s?\\?%|\s(?:per\s?cent|pct)\b)?(?!\.?\d|_|[b-fi-kn-rt-z](?![a-z]))"
@@ -213,7 +213,7 @@ def _clause(text: str) -> str | None:
     text = _BOLD.sub(r"\1", text.lstrip(" \n\t*:_"))
     if not text.startswith(("\\[", "$$", "\\begin")):
         text = _SENTENCE_END.split(text, 1)[0]
-    text = text[:TAIL].strip(" *_\"'`")
+    text = _REASON.split(text[:TAIL], maxsplit=1)[0].strip(" *_\"'`")
     if _NUMBER.fullmatch(text):
         return text
     start = _NUMBER.match(_HEDGE.sub("", text))
@@ -224,6 +224,7 @@ def _clause(text: str) -> str | None:
     return _ending(text, whole=True)
 
 
+_REASON = re.compile(r",?\s(?:because|since|and\snot|not)\s", re.IGNORECASE)
 _HEDGE = re.compile(r"^(?:approximately|about|exactly|simply)\s")
 _SENTENCE_END = re.compile(r"\n|(?<![ap])\.(?=\s|$)|(?<=\s[ap]\.m)\.(?=\s+[A-Z])")
 

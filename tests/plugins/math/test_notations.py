@@ -5,6 +5,8 @@ import pytest
 from rewardkit_plugins.math.answers import Expected, compare
 
 EQUAL = [
+    (r"(-\infty,-3)\cup(-3,3)\cup(3,\infty)", r"x \neq \pm 3"),
+    (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", "(1,-2)^T"),
     ("3", "3.0"),
     ("-5", "−5"),
     ("1234", "$1,234"),
