@@ -398,7 +398,7 @@ def _unwrapped(node: Node) -> Node:
         elif node.kind == "mul" and node.args[0].kind == "sym" and node.args[1].kind == "seq":
             node = node.args[1]  # the point P(1, 2)
         elif (node.kind == "set" and len(node.args) == 1 and node.args[0] != _EMPTY) or (
-            node.kind == "pow" and node.args[0].kind == "seq" and node.args[1] == _TRANSPOSED
+            node.kind == "pow" and node.args[0].kind == "seq" and node.args[1:] == (_TRANSPOSED,)
         ):
             node = node.args[0]
         else:
