@@ -54,6 +54,8 @@ class FunctionReward:
 
 def reward(function: Callable[..., float | Score | None]) -> FunctionReward:
     """Lift `function` into a Reward; raises ConfigError when it does not take exactly one positional argument."""
+    if inspect.iscoroutinefunction(function):
+        raise ConfigError(f"@reward cannot lift {function.__name__!r}, which is async: write a plain 'def'")
     parameters = list(inspect.signature(function).parameters.values())
     if [p.kind for p in parameters if p.kind is not p.KEYWORD_ONLY] != [inspect.Parameter.POSITIONAL_OR_KEYWORD]:
         raise ConfigError(

@@ -40,8 +40,6 @@ class Output:
             if self._stream is not None:
                 self._stack.enter_context(redirect_stdout(sys.stderr))
             return self
-        if self._path.suffix == ".parquet":
-            import_parquet()
         try:
             stream: IO[bytes] = self._stack.enter_context(open(self._writing, "wb"))
         except OSError as error:
@@ -101,6 +99,8 @@ def checked_path(path: Path, sources: Sequence[str]) -> Path:
     real = path.resolve()  # what a link points to is replaced, not the link; and a reward may change the folder
     if not real.name.endswith(ENDINGS):
         raise ConfigError(f"cannot write {str(real)!r}: its name must end in {', '.join(ENDINGS)}")
+    if real.suffix == ".parquet":
+        import_parquet()
     if not real.parent.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(real.parent)!r}")
     for own in (real, *(beside(real, ending) for ending in (".writing", ".partial"))):

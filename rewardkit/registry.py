@@ -10,12 +10,13 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_type_hints
 
 from rewardkit.errors import (
     ConfigError,
@@ -37,7 +38,8 @@ class RewardSpec:
     `factory` is `"package.module:attribute"` (or `"path/to/file.py:attribute"`): a class, a function that returns a
     reward, or a function lifted by `@reward`. `needs` says what the reward cannot do without; `"group"` marks a
     GroupReward. `batch_size` is how many trajectories a worker hands to one `score_batch` call (1 for a rule; a model
-    wants many); a time limit then holds for that call. `version` and `owner` are filled in by the plugin loader.
+    wants many); a time limit then holds for that call. `requires` names the modules that `extra` brings, so that it is
+    missed before anything is scored. `version` and `owner` are filled in by the plugin loader.
     """
 
     name: str
@@ -47,11 +49,14 @@ class RewardSpec:
     needs: frozenset[Need] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 1
+    requires: tuple[str, ...] = ()
     version: str = ""
     owner: str = ""
 
     def build(self, **options: Any) -> Any:
         """Return the reward, not yet set up; raises MissingExtraError, ConfigError or PluginError."""
+        if missing := [name for name in self.requires if importlib.util.find_spec(name) is None]:
+            raise self._missing_error(missing[0])
         target = self.load()
         if not callable(target):
             raise PluginError(f"reward {self.name!r}: {self.factory} is not callable, but {type(target).__name__}")
@@ -59,7 +64,7 @@ class RewardSpec:
         self._check_options(target, merged)
         make: Callable[..., Any] = getattr(target, "with_options", target)
         try:
-            return make(**merged)
+            reward = make(**merged)
         except ModuleNotFoundError as error:
             raise self._import_error(error, self.factory.rpartition(":")[0]) from error
         except RewardkitError:
@@ -69,6 +74,8 @@ class RewardSpec:
         except (Exception, SystemExit) as error:
             problem = f"{type(error).__name__}: {error}"
             raise PluginError(f"reward {self.name!r} cannot be built with {merged!r}: {problem}") from error
+        self._check_methods(reward)
+        return reward
 
     def load(self) -> Any:
         """Return what `factory` names."""
@@ -105,7 +112,12 @@ class RewardSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        return {**asdict(self), "needs": sorted(self.needs), "defaults": dict(self.defaults)}
+        return {
+            **asdict(self),
+            "needs": sorted(self.needs),
+            "defaults": dict(self.defaults),
+            "requires": list(self.requires),
+        }
 
     def _check_options(self, target: Any, options: Mapping[str, Any]) -> None:
         parameters = option_parameters(target)
@@ -117,16 +129,32 @@ class RewardSpec:
                 listed = ", ".join(known) or "none"
                 hint = did_you_mean(name, known)
                 raise ConfigError(f"reward {self.name!r} has no option {name!r}{hint} (its options: {listed})")
+        for name, value in options.items():
+            if problem := _type_problem(target, name, value):
+                raise ConfigError(f"reward {self.name!r}: the option {name}={value!r} cannot be right: {problem}")
         missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
         if missing:
-            raise ConfigError(f"reward {self.name!r} needs the option {missing[0]!r}: {self.name}:{missing[0]}=...")
+            hint = "; if this function is the reward itself, put @reward above it" if inspect.isfunction(target) else ""
+            raise ConfigError(
+                f"reward {self.name!r} needs the option {missing[0]!r}: {self.name}:{missing[0]}=...{hint}"
+            )
+
+    def _check_methods(self, reward: Any) -> None:
+        scores = "score_group" if hasattr(reward, "score_group") else "score_batch"
+        for name in ("setup", scores, "close"):
+            if not callable(getattr(reward, name, None)):
+                kind = type(reward).__name__
+                raise PluginError(f"reward {self.name!r}: {kind} has no method {name!r}, which every reward must have")
 
     def _import_error(self, error: ModuleNotFoundError, module_name: str) -> Exception:
         missing = error.name or module_name
         if self.extra and not f"{module_name}.".startswith(f"{missing}."):
-            cure = f"pip install '{self.owner or 'agentic-rewardkit'}[{self.extra}]'"
-            return MissingExtraError(f"reward {self.name!r} needs {missing!r}: {cure}")
+            return self._missing_error(missing)
         return PluginError(f"reward {self.name!r}: cannot import {module_name!r}: no module named {missing!r}")
+
+    def _missing_error(self, module: str) -> MissingExtraError:
+        cure = f"'{self.owner or 'agentic-rewardkit'}[{self.extra}]'" if self.extra else module
+        return MissingExtraError(f"reward {self.name!r} needs {module!r}: pip install {cure}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +258,23 @@ def option_parameters(target: Any) -> list[inspect.Parameter]:
     if options_of is not None:
         return list(options_of())
     return list(inspect.signature(target).parameters.values())
+
+
+def _type_problem(target: Any, name: str, value: Any) -> str:
+    """Return why `value` does not fit the annotation of the option `name`; "" also where that cannot be checked."""
+    import msgspec
+
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it must be finite"
+    function = vars(target).get("__init__") if isinstance(target, type) else getattr(target, "__wrapped__", target)
+    try:
+        hint = get_type_hints(function)[name]
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        return str(error)
+    except (TypeError, NameError, AttributeError, KeyError):
+        return ""
+    return ""
 
 
 def _load_file(path: str) -> ModuleType:

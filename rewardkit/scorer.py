@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rewardkit.errors import ConfigError
 from rewardkit.executors.serial import SerialExecutor
@@ -86,6 +86,10 @@ class Scorer:
 
         `known` may hold, for each term, outcomes by index into the batch that need not be computed again.
         """
+        for item in cast("Sequence[Any]", batch):
+            if not isinstance(item, Trajectory):
+                kind = type(item).__name__
+                raise TypeError(f"expected a Trajectory, not {kind}: read JSON with serialize.trajectory_from_json")
         pending = PendingBatch(self, batch)
         for term, have in zip(self.terms, known or [{}] * len(self.terms), strict=True):
             calls = []

@@ -185,8 +185,11 @@ def _spec_of_address(name: str, factory: str) -> RewardSpec:
 
     The version of a file is a hash of it: scores that were made before it was edited must not be taken for new ones.
     """
-    file = Path(factory.rpartition(":")[0])
-    version = hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.suffix == ".py" and file.is_file() else ""
+    address, _, attribute = factory.rpartition(":")
+    version, file = "", Path(address)
+    if file.suffix == ".py" and file.is_file():
+        version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        factory = f"{file.resolve()}:{attribute}"  # workers and rewards may be in another folder
     spec = RewardSpec(name=name, factory=factory, version=version)
     return replace(spec, needs=frozenset({"group"})) if hasattr(spec.load(), "score_group") else spec
 

@@ -106,8 +106,9 @@ class Trajectory:
 
     @property
     def group(self) -> str:
-        """What attempts at one task share: `metadata["group"]` where given, else the task's id."""
-        return str(self.metadata.get("group", self.task.id))
+        """What attempts at one task share: `metadata["group"]`, the task's id, or else its prompt and references."""
+        group = self.metadata.get("group", self.task.id)
+        return str(group) if group != "" else repr((self.task.prompt, self.task.references))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ def _name_findings() -> Iterator[tuple[bool | None, str, str]]:
     command = shutil.which("rewardkit")
     if command is None:
         yield None, "command", "'rewardkit' is not on the PATH: use 'python -m rewardkit'"
-    elif os.path.dirname(os.path.realpath(command)) != os.path.dirname(os.path.realpath(sys.executable)):
+    elif os.path.dirname(os.path.abspath(command)) != os.path.dirname(sys.executable):
         here = os.path.dirname(sys.executable)
         yield None, "command", f"'rewardkit' is {command}, not the one in {here}: use 'python -m rewardkit'"
 

@@ -11,6 +11,7 @@ import click
 from rewardkit.cli.tables import add_row, new_table, print_table
 from rewardkit.plugins import Plugins
 from rewardkit.registry import Registry, RewardSpec, option_parameters
+from rewardkit.terms import parse_term
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -22,7 +23,7 @@ def rewards(name: str | None, as_json: bool) -> None:
     """List the rewards, or show one with its options."""
     loaded = Plugins.load()
     if name is not None:
-        _show_reward(loaded.rewards.get(name), as_json=as_json)
+        _show_reward(parse_term(name, loaded.rewards).spec, as_json=as_json)
         return
     if as_json:
         _print_json([spec.to_json() for spec in loaded.rewards])

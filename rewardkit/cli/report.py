@@ -20,6 +20,7 @@ from rewardkit.types import Failure, RewardResult
 
 _PLAIN_EVERY = 10.0
 _COUNT_LIMIT = 2**30
+_SHOWN_FAILURES = 5
 
 
 class Report:
@@ -31,6 +32,8 @@ class Report:
         self._quiet = quiet
         self._table = new_table(["id"], ["total", *rewards], ["failures"]) if table else None
         self._done = self._failed = 0
+        self._first_failures: dict[tuple[str, str], str] = {}
+        self._first_abstentions: dict[str, str] = {}
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
         if not quiet and self._console.is_terminal:
@@ -51,6 +54,13 @@ class Report:
         """Take note of one finished line."""
         self._done += 1
         self._failed += bool(scored.failures)
+        for failure in scored.failures:
+            if len(self._first_failures) < _SHOWN_FAILURES:
+                text = f"{_name(line)}: {failure.reward} {failure.message}" if failure.reward else failure.message
+                self._first_failures.setdefault((failure.reward, failure.kind), text)
+        for name, score in scored.scores.items():
+            if score.value is None:
+                self._first_abstentions.setdefault(name, score.explanation)
         if self._table is not None:
             add_row(self._table, *_score_row(line, scored, self._rewards))
         if self._bar:
@@ -69,6 +79,12 @@ class Report:
         print_table(_summary_table(summary), stderr=True)
         reused = f", {summary.reused} scores taken over" if summary.reused else ""
         bad = f" ({summary.bad_lines} unreadable)" if summary.bad_lines else ""
+        for text in self._first_failures.values():
+            print(f"first of its kind: {text}", file=sys.stderr)
+        for name, counts in summary.rewards.items():
+            if counts.abstained and not counts.values:
+                why = self._first_abstentions.get(name) or "it does not say why"
+                print(f"{name} abstained on all {counts.abstained} that it did not fail on: {why}", file=sys.stderr)
         print(
             f"{summary.lines} lines in {summary.seconds:.1f} s, {summary.failed_lines} with failures{bad}{reused}\n"
             f"signature: {signature}",
@@ -79,8 +95,11 @@ class Report:
 def _score_row(line: Line, scored: RewardResult, rewards: Sequence[str]) -> list[str]:
     cells = [scored.scores[name].value if name in scored.scores else None for name in rewards]
     failures = "; ".join(f"{f.reward} {f.kind}: {f.message}".lstrip() for f in scored.failures)
-    name = f"{line.source}:{line.number}" if isinstance(line.content, Failure) else line.content.id
-    return [name, _number(scored.total), *map(_number, cells), failures]
+    return [_name(line), _number(scored.total), *map(_number, cells), failures]
+
+
+def _name(line: Line) -> str:
+    return f"{line.source}:{line.number}" if isinstance(line.content, Failure) else line.content.id
 
 
 def _summary_table(summary: JobSummary) -> Table:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Self
 
-from rewardkit.errors import ConfigError
+from rewardkit.errors import ConfigError, WorkerError
 from rewardkit.executors.child import memory_share
 from rewardkit.executors.crew import Crew
 from rewardkit.executors.ledger import Job
@@ -61,6 +61,8 @@ class ProcessExecutor:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"reward {spec.name!r}: options must be JSON to reach a worker: {error}") from error
         with self._lock:
+            if self._closed:
+                raise WorkerError("the executor is closed")
             if self._crew is None:
                 self._crew = Crew(self.workers, memory_limit=self._memory_limit, setup_timeout=self._setup_timeout)
                 weakref.finalize(self, self._crew.stop)  # also when the interpreter ends
@@ -71,6 +73,8 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """Cancel what is pending, stop all workers and wait until they are gone. Idempotent; then `submit` raises."""
+        with self._lock:
+            self._closed = True
         if self._crew is not None:
             self._crew.stop()
 
@@ -84,6 +88,7 @@ class ProcessExecutor:
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._crew = None
+        self._closed = False
         self._keys: dict[str, int] = {}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from rewardkit.errors import WorkerError
 from rewardkit.judging import close_quietly, failure_of, judge
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Outcome, Trajectory
@@ -18,6 +19,7 @@ class SerialExecutor:
 
     def __init__(self) -> None:
         self._rewards: dict[str, Any] = {}
+        self._closed = False
         self._lock = threading.RLock()
 
     def adopt(self, spec: RewardSpec, options: Mapping[str, Any], reward: Any) -> None:
@@ -28,10 +30,12 @@ class SerialExecutor:
     def submit(
         self, spec: RewardSpec, options: Mapping[str, Any], batch: Sequence[Trajectory], *, timeout: float | None
     ) -> Future[list[Outcome]]:
-        """Score `batch` now and return a future that is done; `timeout` is not enforced."""
+        """Score `batch` now and return a future that is done; `timeout` is not kept. Raises WorkerError once closed."""
         del timeout
         future: Future[list[Outcome]] = Future()
         with self._lock:
+            if self._closed:
+                raise WorkerError("the executor is closed")
             try:
                 reward = self._reward(spec, options)
             except (Exception, SystemExit) as error:  # noqa: BLE001  setup runs the plugin's code, as in `judge`
@@ -43,6 +47,7 @@ class SerialExecutor:
     def close(self) -> None:
         """Close all rewards; what one of them raises then is a warning, for its scores are out already."""
         with self._lock:
+            self._closed = True
             while self._rewards:
                 close_quietly(self._rewards.popitem()[1])
 

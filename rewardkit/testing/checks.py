@@ -60,14 +60,6 @@ class Check:
             raise ContractViolation(f"it raised {type(error).__name__}: {error}. {self.cure}") from error
 
 
-def has_its_methods(subject: Subject) -> None:
-    """Require setup, close, and one of score_batch and score_group."""
-    reward = subject.build()
-    for name in ("setup", "score_group" if subject.compares_groups else "score_batch", "close"):
-        if not callable(getattr(reward, name, None)):
-            raise ContractViolation(f"{type(reward).__name__} has no method {name!r}")
-
-
 def lists_its_options(subject: Subject) -> None:
     """Require named options with defaults that are JSON."""
     for option in option_parameters(subject.spec.load()):
@@ -232,7 +224,6 @@ def takes_odd_input(subject: Subject) -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("it has its methods", has_its_methods, "See rewardkit.protocols for what a reward must have"),
     Check("it lists its options", lists_its_options, "Take keyword parameters with JSON values as defaults"),
     Check("it has one signature", has_one_signature, "Let it depend on the options only, and hold no object's address"),
     Check("it pickles before setup", pickles_before_setup, "Open models, files and locks in setup, not in __init__"),

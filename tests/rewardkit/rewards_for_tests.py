@@ -58,3 +58,18 @@ class Heavy:
 
     def __init__(self):
         importlib.import_module("no_such_package.inside")
+
+
+class Unfinished:
+    """Lack close."""
+
+    def setup(self):
+        pass
+
+    def score_batch(self, batch, /):
+        return []
+
+
+def bare(trajectory):
+    """Forget @reward."""
+    return 1.0

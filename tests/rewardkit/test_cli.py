@@ -197,3 +197,16 @@ def test_check_runs_the_contract():
     assert done.returncode == 0, done.stdout
     assert "checks passed" in done.stdout
     assert rewardkit("check", f"{FILE}:words").returncode == 1, "counting words rewards garbage"
+
+
+def test_the_summary_says_why_lines_failed_and_why_a_reward_never_spoke(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a", "prompt": "p", "completion": "x"}\n{"question": "p"}\n')
+    done = score(path, "-r", f"{FILE}:reads_number", "-r", "bleu")
+    assert "first of its kind: a: reads_number ValueError: could not convert" in done.stderr
+    assert f"first of its kind: {path}:2: expected the keys" in done.stderr
+    assert "bleu abstained on all 1 that it did not fail on: the task has no reference" in done.stderr
+
+
+def test_a_reward_in_a_file_is_shown_with_its_options():
+    assert "scale = 1.0" in rewardkit("rewards", f"{FILE}:words").stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rewardkit import Failure, Message, RewardError, RewardSpec, Score, Scorer, Step, Task, Trajectory, reward
-from rewardkit.errors import ConfigError, SandboxError, UnparsableError
+from rewardkit.errors import ConfigError, SandboxError, UnparsableError, WorkerError
 from rewardkit.judging import judge
 from rewardkit.plugins import Plugins
 
@@ -232,3 +232,34 @@ def test_a_group_fails_as_a_whole():
 
     outcomes = judge(spec, Broken(), [attempt("1"), attempt("2")])
     assert [o.message for o in outcomes] == ["ValueError: odd"] * 2
+
+
+# misuse
+
+
+def test_what_is_no_trajectory_raises_and_says_how_to_make_one():
+    with pytest.raises(TypeError, match=r"not dict.*trajectory_from_json"):
+        scorer([number]).score({"prompt": "a", "completion": "b"})
+
+
+def test_a_closed_scorer_scores_no_more():
+    closed = scorer([number])
+    closed.close()
+    closed.close()
+    with pytest.raises(WorkerError, match="closed"):
+        closed.score(attempt("1"))
+
+
+def test_an_async_function_cannot_be_lifted():
+    async def judge_later(trajectory):
+        return 1.0
+
+    with pytest.raises(ConfigError, match="'judge_later', which is async"):
+        reward(judge_later)
+
+
+def test_tasks_without_an_id_are_grouped_by_what_they_ask():
+    def asked(question):
+        return Trajectory(task=Task(prompt=(Message(role="user", content=question),)))
+
+    assert asked("a").group == asked("a").group != asked("b").group

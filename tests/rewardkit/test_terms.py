@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,47 @@ def test_a_config_that_cannot_be_right_says_why(tmp_path, text, message):
         read_config(path)
     with pytest.raises(ConfigError, match="cannot read"):
         read_config(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("words:scale=two", "scale='two' cannot be right: Expected `float`, got `str`"),
+        ("words:scale=NaN", "finite"),
+        ("words:scale=1e400", "finite"),
+        ("words:scale=[1]", "Expected `float`, got `array`"),
+        ("scaled:scale=true", "Expected `float`, got `bool`"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_refused(registry, spec, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_term(spec, registry).build()
+
+
+def test_an_option_that_no_annotation_describes_is_taken_as_it_is(registry):
+    assert parse_term(f"{FILE}:slow_words:seconds=0", registry).build() is not None
+
+
+def test_a_class_that_lacks_a_method_is_refused(registry):
+    with pytest.raises(PluginError, match="Unfinished has no method 'close'"):
+        parse_term(f"{FILE}:Unfinished", registry).build()
+
+
+def test_a_function_without_the_decorator_is_told_of_it(registry):
+    with pytest.raises(ConfigError, match="put @reward above it"):
+        parse_term(f"{FILE}:bare", registry).build()
+
+
+def test_an_extra_that_is_missing_is_missed_when_the_reward_is_built():
+    spec = RewardSpec(name="r", factory=f"{FILE}:words", extra="math", requires=("no_such_module",), owner="some-dist")
+    with pytest.raises(
+        MissingExtraError, match=r"^reward 'r' needs 'no_such_module': pip install 'some-dist\[math\]'$"
+    ):
+        spec.build()
+
+
+def test_a_file_is_found_from_any_folder(registry, monkeypatch, tmp_path):
+    monkeypatch.chdir(HERE)
+    term = parse_term("rewards_for_tests.py:words", registry)
+    monkeypatch.chdir(tmp_path)
+    assert term.build() is not None

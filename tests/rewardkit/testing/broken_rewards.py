@@ -45,14 +45,6 @@ class SoundRank:
         pass
 
 
-class NoClose:
-    def setup(self):
-        pass
-
-    def score_batch(self, batch, /):
-        return [Score(value=sound(t)) for t in batch]
-
-
 class ManyOptions(Sound):
     def __init__(self, **options):
         pass

@@ -15,7 +15,6 @@ from rewardkit.testing.subject import Subject
 
 REWARDS = Path(__file__).with_name("broken_rewards.py")
 BROKEN = {
-    "it has its methods": {"NoClose": "has no method 'close'"},
     "it lists its options": {"ManyOptions": "'**options'", "OddDefault": "'order' is (1, 2)"},
     "it has one signature": {"ChangingSignature": "then 'ChangingSignature|object:"},
     "it pickles before setup": {"Unpicklable": "Open models, files and locks in setup"},
