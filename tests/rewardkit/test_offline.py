@@ -2,11 +2,11 @@ import gzip
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 import tracemalloc
+import uuid
 from pathlib import Path
 
 import pytest
@@ -255,23 +255,38 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
     assert peak(8_000) < peak(4_000) * 1.3 + 2**20
 
 
-def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path):
-    kills, rng = int(os.environ.get("REWARDKIT_TEST_KILLS", "12")), random.Random(5)
+@pytest.mark.parametrize("executor", ["serial", "process"])
+def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path, executor):
+    kills, rng = int(os.environ.get("REWARDKIT_TEST_KILLS", "8")), random.Random(5)
     source, log = write_input(tmp_path / "in.jsonl", 600), tmp_path / "log"
     spec = f"{FILE}:slow_words:seconds=0.004,log={json.dumps(str(log))}"
-    undisturbed = tmp_path / "undisturbed.jsonl"
-    run([spec], source, undisturbed)
+    run([spec], source, tmp_path / "undisturbed.jsonl")
     log.unlink()
-    output = tmp_path / "out.jsonl"
+    output, mark = tmp_path / "out.jsonl", uuid.uuid4().hex
     program = [sys.executable, "-m", "rewardkit", "score", source, "-r", spec, "-o", str(output), "--resume"]
     for _ in range(kills):
-        job = subprocess.Popen([*program, "--executor", "serial", "--quiet"], start_new_session=True)
+        job = subprocess.Popen([*program, "--executor", executor, "--quiet"], env={**os.environ, "MARK": mark})
         time.sleep(rng.uniform(0.2, 0.9))
-        os.killpg(job.pid, signal.SIGKILL)
+        job.kill()
         job.wait()
-    subprocess.run([*program, "--executor", "serial", "--quiet"], check=True)
-    without_log = output.read_text()
-    assert without_log == undisturbed.read_text()
+    subprocess.run([*program, "--executor", executor, "--quiet"], check=True)
+    assert output.read_text() == (tmp_path / "undisturbed.jsonl").read_text()
     times_scored = len(log.read_text().splitlines())
-    lost_at_most = kills * (2 * 0.5 / 0.004)  # what half a second of work and the chunks before it can hold
+    lost_at_most = kills * (2 * 2 * 0.5 / 0.004)  # what half a second of work, and the chunks ahead of it, can hold
     assert 600 <= times_scored <= 600 + lost_at_most
+    deadline = time.monotonic() + 10
+    while (left := processes_with(f"MARK={mark}")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def processes_with(variable):
+    """Return the ids of the processes that have this in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
