@@ -17,14 +17,14 @@ _T = TypeVar("_T")
 def constructor(cls: type[_T]) -> Callable[..., _T]:
     """Return a function of all fields of the frozen, slotted dataclass `cls`, in order and by position.
 
-    A frozen dataclass sets each field through `object.__setattr__`; the setters of its slots take a third of the time.
+    A frozen dataclass sets each field through `object.__setattr__`. Setting them on a twin that is not frozen, and then
+    calling it by the right class, takes a quarter of the time; Python allows it as both lay out the same slots.
     """
     names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-    lines = [f"def build({', '.join(names)}):", "    built = new(cls)"]
-    lines += [f"    set_{name}(built, {name})" for name in names]
-    scope: dict[str, Any] = {f"set_{name}": getattr(cls, name).__set__ for name in names}
-    scope |= {"new": object.__new__, "cls": cls}
-    exec("\n".join([*lines, "    return built"]), scope)  # noqa: S102  as dataclasses do; the names are the fields'
+    lines = [f"def build({', '.join(names)}):", "    built = Twin()"]
+    lines += [f"    built.{name} = {name}" for name in names]
+    scope: dict[str, Any] = {"Twin": type(cls.__name__, (), {"__slots__": tuple(names)}), "cls": cls}
+    exec("\n".join([*lines, "    built.__class__ = cls", "    return built"]), scope)  # noqa: S102  as dataclasses do
     build: Callable[..., _T] = scope["build"]
     return build
 
