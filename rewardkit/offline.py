@@ -7,10 +7,11 @@ the output is moved into place in one step and the store is deleted. Reading and
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from rewardkit.errors import ConfigError
@@ -24,7 +25,8 @@ from rewardkit.types import Failure, Outcome, RewardResult, Trajectory
 
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 512
 _CHUNK_SECONDS = 0.5
-_CHUNKS_AHEAD = 4
+_LINES_AHEAD = 1024  # a line that hangs holds up the output, but not the scoring of the lines after it
+_PATIENCE = 0.05  # seconds between two looks at the chunks that others may finish first
 
 
 @dataclass(slots=True)
@@ -125,25 +127,29 @@ class _Job:
         self._store = store
         self._summary = summary
         self._signatures = [str(term.signature()) for term in scorer.terms]
-        self._last_finish = time.monotonic()
+        self._started = time.monotonic()
+        self._done = 0
         self.chunk_size = _SMALLEST_CHUNK
 
     def run(self, chunks: Iterable[list[tuple[int, Line]]]) -> Iterator[tuple[Line, RewardResult]]:
         """Yield every line with its result, in order of the index."""
-        under_way: deque[_Chunk] = deque()
+        under_way: list[_Chunk] = []
         finished: dict[int, tuple[Line, RewardResult]] = {}
         expected = 0
-        for lines in chunks:
-            under_way.append(self._start(lines))
-            while len(under_way) > _CHUNKS_AHEAD:
-                finished.update(self._finish(under_way.popleft()))
-            while expected in finished:
-                yield finished.pop(expected)
-                expected += 1
-        for chunk in under_way:
-            finished.update(self._finish(chunk))
-        for index in sorted(finished):
-            yield finished[index]
+        for lines in chain(chunks, [[]]):
+            if lines:
+                under_way.append(self._start(lines))
+            while under_way:
+                for chunk in [chunk for chunk in under_way if chunk.pending.done]:
+                    under_way.remove(chunk)
+                    finished.update(self._finish(chunk))
+                while expected in finished:
+                    yield finished.pop(expected)
+                    expected += 1
+                if lines and len(finished) + sum(len(chunk.lines) for chunk in under_way) <= _LINES_AHEAD:
+                    break
+                if under_way:
+                    under_way[0].pending.wait(_PATIENCE)
 
     def _start(self, lines: list[tuple[int, Line]]) -> _Chunk:
         batch = [line.content for _, line in lines if isinstance(line.content, Trajectory)]
@@ -184,10 +190,9 @@ class _Job:
 
     def _adapt(self, size: int) -> None:
         """Aim the next chunks at half a second of work, so that little is lost when the job is killed."""
-        now = time.monotonic()
-        seconds, self._last_finish = now - self._last_finish, now
-        wanted = int(size * _CHUNK_SECONDS / max(seconds, 1e-6))
-        self.chunk_size = max(_SMALLEST_CHUNK, min(wanted, 2 * self.chunk_size, _LARGEST_CHUNK))
+        self._done += size
+        pace = self._done / max(time.monotonic() - self._started, 1e-6)
+        self.chunk_size = max(_SMALLEST_CHUNK, min(int(pace * _CHUNK_SECONDS), 2 * self.chunk_size, _LARGEST_CHUNK))
 
 
 @dataclass(frozen=True, slots=True)

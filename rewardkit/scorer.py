@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -162,6 +162,15 @@ class PendingBatch:
         self.batch = batch
         self.columns: list[tuple[Mapping[int, Outcome], list[tuple[Sequence[int], Future[list[Outcome]]]]]] = []
         self._scorer = scorer
+
+    @property
+    def done(self) -> bool:
+        """Whether `outcomes` and `results` would not wait."""
+        return all(future.done() for _, calls in self.columns for _, future in calls)
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it is done, or for `timeout` seconds."""
+        wait([future for _, calls in self.columns for _, future in calls], timeout)
 
     def outcomes(self) -> list[list[Outcome]]:
         """Wait, and return the outcomes of each term, in the order of the batch."""

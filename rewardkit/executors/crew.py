@@ -23,6 +23,8 @@ from rewardkit.types import Failure, FailureKind, Outcome
 
 _AHEAD_SECONDS = 0.04  # how much work a worker is given at a time
 _LARGEST_GIFT = 256
+_OVERDUE_SECONDS, _OVERDUE_FACTOR = 0.25, 20  # a unit this long, and this many times the usual, is no slow one
+_RELIEFS = 4  # so many workers at most stand in for those that are at overdue units
 _STILLBORN = 3  # so many workers in a row that do not start mean that none will
 _END_SECONDS = 2.0
 
@@ -190,7 +192,7 @@ class Crew:
             self._ledger.fail_all(f"no worker can be started: {message}")
 
     def _give_out(self) -> None:
-        at_work = [hand for hand in self._hands if hand.ready][: self._size]  # the one after them is the spare
+        at_work = [hand for hand in self._hands if hand.ready][: self._strength()]  # the one after them is the spare
         for hand in sorted(at_work, key=lambda hand: len(hand.outstanding)):
             self._feed(hand)
 
@@ -218,13 +220,38 @@ class Crew:
         share = math.ceil(len(self._ledger) / (2 * self._size))
         return max(1, min(int(_AHEAD_SECONDS / pace), share, _LARGEST_GIFT))
 
+    def _strength(self) -> int:
+        """Return how many workers there shall be: as many as were asked for, and reliefs for those at overdue units.
+
+        So several hangs cost the others no more than one. One worker alone gets no relief: it may be alone on purpose.
+        """
+        overdue = sum(self._is_overdue(hand) for hand in self._hands) if self._size > 1 else 0
+        return self._size + min(overdue, _RELIEFS)
+
+    def _is_overdue(self, hand: Hand) -> bool:
+        unit = hand.at()
+        pace = self._ledger.pace(unit.job.key) if unit else None
+        if unit is None or pace is None or "gpu" in unit.job.spec.needs:
+            return False
+        return time.monotonic() - hand.term()[0] > max(_OVERDUE_SECONDS, _OVERDUE_FACTOR * pace)
+
     def _recruit(self) -> None:
         """Start workers while more units wait than workers are starting, and a spare one once one was lost."""
+        strength = self._strength()
         starting = sum(not hand.ready for hand in self._hands)
-        while starting < len(self._ledger) and len(self._hands) < self._size and self._hire():
+        while starting < len(self._ledger) and len(self._hands) < strength and self._hire():
             starting += 1
-        while self._wary and self._stillborn < _STILLBORN and len(self._hands) <= self._size and self._hire():
+        while self._wary and self._stillborn < _STILLBORN and len(self._hands) <= strength and self._hire():
             pass
+        for hand in [hand for hand in self._hands[strength + 1 :] if not hand.busy]:
+            self._dismiss(hand)
+
+    def _dismiss(self, hand: Hand) -> None:
+        """Let an idle worker go."""
+        self._selector.unregister(hand.child.channel.socket)
+        self._hands.remove(hand)
+        hand.stop()
+        self._doomed.append(hand.child)
 
     def _hire(self) -> bool:
         try:

@@ -59,10 +59,13 @@ class Hand:
             return since, math.inf if unit.job.timeout is None else unit.job.timeout
         return max(since, self._since), self._setup_timeout
 
+    def at(self) -> Unit | None:
+        """Return the unit that it is scoring, if any."""
+        return self.outstanding.get(self.board.read()[0])
+
     def overrun(self) -> str:
         """Return what to say when the deadline has passed."""
-        unit = self.outstanding.get(self.board.read()[0])
-        if unit is not None:
+        if (unit := self.at()) is not None:
             return f"it ran past its limit of {unit.job.timeout:g} s and was killed"
         return f"setting up ran past its limit of {self._setup_timeout:g} s and was killed"
 

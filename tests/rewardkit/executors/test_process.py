@@ -113,6 +113,19 @@ def test_two_hundred_healthy_ones_among_all_kinds_of_hostile_ones_are_scored_and
     assert family() == []
 
 
+def test_several_hangs_cost_the_others_hardly_more_than_one(family):
+    texts = ["a " * n for n in range(100)]
+    for place in (10, 30, 50, 70):
+        texts[place] = "hang"
+    limit = 3.0
+    with ProcessExecutor(2) as executor:
+        run(executor, COUNT, ["warm", "up"])
+        start = time.monotonic()
+        outcomes = run(executor, COUNT, texts, timeout=limit)
+        assert time.monotonic() - start < 1.9 * limit  # two workers without relief would need two limits
+    assert values(outcomes) == ["timeout" if text == "hang" else float(len(text.split())) for text in texts]
+
+
 def test_a_failure_says_what_happened(executor):
     timeout, killed, eaten = run(executor, COUNT, ["hang", "segfault", "eat memory"], timeout=0.5 + 1.5)
     assert timeout == Failure(
