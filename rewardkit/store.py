@@ -11,6 +11,7 @@ import errno
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -26,20 +27,23 @@ class ScoreStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS outcomes (key BLOB PRIMARY KEY, failed INT, outcome BLOB) WITHOUT ROWID"
-            )
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            hint = ": another job is writing the same output" if "locked" in str(error) else ""
-            raise ConfigError(f"cannot use {str(path)!r} ({error}){hint}") from error
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{str(path)!r} is not a score store ({error}): delete it to start again") from error
+        with ExitStack() as stack:
+            try:
+                self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+                stack.callback(self._db.close)
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._db.execute("BEGIN EXCLUSIVE")
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS outcomes (key BLOB PRIMARY KEY, failed INT, outcome BLOB) WITHOUT ROWID"
+                )
+                self._db.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                hint = ": another job is writing the same output" if "locked" in str(error) else ""
+                raise ConfigError(f"cannot use {str(path)!r} ({error}){hint}") from error
+            except sqlite3.DatabaseError as error:
+                raise ConfigError(f"{str(path)!r} is not a score store ({error}): delete it to start again") from error
+            stack.pop_all()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
         """Return the outcomes that are stored under `keys`."""
