@@ -7,7 +7,7 @@ unchanged, provided that metadata holds JSON values only (lists rather than tupl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -169,7 +169,6 @@ class RewardResult:
 
 
 Outcome = Score | Failure
-Batch = Sequence[Trajectory]
 
 
 def _as_float(field_name: str, number: Any) -> float:

@@ -17,7 +17,8 @@ from rewardkit.errors import ConfigError
 from rewardkit.function import FunctionReward
 from rewardkit.offline import score_files
 from rewardkit.plugins import Plugins
-from rewardkit.store import ScoreStore
+from rewardkit.serialize import read_trajectories, trajectory_hash
+from rewardkit.store import ScoreStore, key_of
 
 FILE = str(Path(__file__).parent / "rewards_for_tests.py")
 WORDS = f"{FILE}:words"
@@ -264,20 +265,36 @@ def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path
     log.unlink()
     output, mark = tmp_path / "out.jsonl", uuid.uuid4().hex
     program = [sys.executable, "-m", "rewardkit", "score", source, "-r", spec, "-o", str(output), "--resume"]
+    kept: set[str] = set()
     for _ in range(kills):
+        before = len(log.read_text().splitlines()) if log.exists() else 0
         job = subprocess.Popen([*program, "--executor", executor, "--quiet"], env={**os.environ, "MARK": mark})
-        time.sleep(rng.uniform(0.2, 0.9))
+        time.sleep(rng.uniform(0.3, 0.9))
         job.kill()
         job.wait()
+        scored = log.read_text().splitlines()[before:] if log.exists() else []
+        assert kept.isdisjoint(scored), "a score that was kept was computed again"
+        kept = ids_kept(source, spec, output)
+    assert kept, "no run lived long enough to keep a score"
+    before = len(log.read_text().splitlines())
     subprocess.run([*program, "--executor", executor, "--quiet"], check=True)
+    assert sorted(log.read_text().splitlines()[before:]) == sorted({f"t{i}" for i in range(600)} - kept)
     assert output.read_text() == (tmp_path / "undisturbed.jsonl").read_text()
-    times_scored = len(log.read_text().splitlines())
-    lost_at_most = kills * (2 * 2 * 0.5 / 0.004)  # what half a second of work, and the chunks ahead of it, can hold
-    assert 600 <= times_scored <= 600 + lost_at_most
     deadline = time.monotonic() + 10
     while (left := processes_with(f"MARK={mark}")) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == []
+
+
+def ids_kept(source, spec, output):
+    """Return the ids of the trajectories whose score outlived the kill of a job: all, if it was through already."""
+    store = output.with_name(output.name + ".partial")
+    if not store.exists():
+        return {f"t{i}" for i in range(600)} if output.exists() else set()
+    signature = str(Scorer([spec], plugins=NO_PLUGINS).terms[0].signature())
+    ids = {key_of(signature, trajectory_hash(line.content)): line.content.id for line in read_trajectories(source)}
+    with ScoreStore(store) as scores:
+        return {ids[key] for key in scores.get(list(ids))}
 
 
 def processes_with(variable):

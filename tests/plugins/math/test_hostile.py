@@ -139,32 +139,32 @@ def verdicts(score) -> list[float | None]:
 def test_a_hostile_answer_is_wrong_at_once(score, name):
     score("1", "2")
     for reference in REFERENCES:
-        start = time.perf_counter()
+        start = time.process_time()
         judged = score(f"So we get $\\boxed{{{HOSTILE[name]}}}$.", reference)
-        assert time.perf_counter() - start < 0.5, reference
+        assert time.process_time() - start < 0.25, reference
         assert judged.value == 0.0
         assert judged.explanation
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_a_megabyte_is_read_in_a_moment(score, name):
-    start = time.perf_counter()
+    start = time.process_time()
     assert score(LONG[name], "42").value == 0.0
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.25
 
 
 def test_all_hostile_answers_together_take_two_seconds_at_most(score):
     verdicts(score)
-    start = time.perf_counter()
+    start = time.process_time()
     assert set(verdicts(score)) == {0.0}
-    assert time.perf_counter() - start < 4.0  # 2 s on a quiet machine
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize("name", ["tower of powers", "digits", "nested fractions", "sum of sines"])
 def test_a_hostile_reference_does_not_hang_either(score, name):
-    start = time.perf_counter()
+    start = time.process_time()
     assert score("42", HOSTILE[name]).value == 0.0
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.25
 
 
 def test_the_verdict_is_the_same_in_a_thread_and_in_an_event_loop(score):
