@@ -11,6 +11,7 @@
     ├── RewardError              (RuntimeError)  a reward could not judge: it becomes a Failure, never a number
     │   ├── UnparsableError                      a judge's verdict could not be read
     │   └── SandboxError                         the sandbox failed (a program that fails is a result, not this)
+    │       └── SandboxUnavailableError          no program can be run here, and what to do about it
     └── WorkerError              (RuntimeError)  workers cannot do their work
 
 All of them pickle: every argument is positional and kept in `args`.
@@ -64,6 +65,10 @@ class UnparsableError(RewardError):
 
 class SandboxError(RewardError):
     """The sandbox itself failed."""
+
+
+class SandboxUnavailableError(SandboxError):
+    """No program can be run in this sandbox on this machine; the message says what to do."""
 
 
 class WorkerError(RewardkitError, RuntimeError):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from rewardkit.registry import EnvSpec, RewardSpec, SandboxSpec, ToolSpec
+from rewardkit.registry import CommandSpec, EnvSpec, RewardSpec, SandboxSpec, ToolSpec
 from rewardkit.types import RewardResult, Trajectory
 
 hookspec = pluggy.HookspecMarker("rewardkit")
@@ -35,6 +35,11 @@ def rewardkit_sandboxes() -> Iterable[SandboxSpec]:  # type: ignore[empty-body]
 @hookspec
 def rewardkit_tools() -> Iterable[ToolSpec]:  # type: ignore[empty-body]
     """Return the tools that the plugin provides, for tool-augmented rewards and for agents."""
+
+
+@hookspec
+def rewardkit_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
+    """Return the subcommands of `rewardkit` that the plugin provides."""
 
 
 @hookspec

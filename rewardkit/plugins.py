@@ -20,7 +20,7 @@ import pluggy
 
 from rewardkit import hookspecs
 from rewardkit.errors import DuplicateNameError, PluginError, UnknownNameError
-from rewardkit.registry import EnvSpec, Registry, RewardSpec, SandboxSpec, ToolSpec
+from rewardkit.registry import CommandSpec, EnvSpec, Registry, RewardSpec, SandboxSpec, ToolSpec
 from rewardkit.types import RewardResult, Trajectory
 
 GROUP = "rewardkit"
@@ -30,6 +30,7 @@ _KINDS = (
     ("rewardkit_envs", "envs", EnvSpec),
     ("rewardkit_sandboxes", "sandboxes", SandboxSpec),
     ("rewardkit_tools", "tools", ToolSpec),
+    ("rewardkit_commands", "commands", CommandSpec),
 )
 
 
@@ -54,6 +55,7 @@ class Plugins:
     envs: Registry[EnvSpec] = field(default_factory=lambda: Registry("environment"))
     sandboxes: Registry[SandboxSpec] = field(default_factory=lambda: Registry("sandbox"))
     tools: Registry[ToolSpec] = field(default_factory=lambda: Registry("tool"))
+    commands: Registry[CommandSpec] = field(default_factory=lambda: Registry("command"))
     _pm: pluggy.PluginManager = field(default_factory=lambda: _new_pm())
 
     @classmethod

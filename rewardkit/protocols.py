@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from rewardkit.errors import SandboxError
+from rewardkit.programs import Execution, Program
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Outcome, Score, Trajectory
 
@@ -89,4 +91,37 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop all workers and wait until they are gone. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Sandbox(Protocol):
+    """Runs programs that mean harm. What it promises is what `rewardkit sandbox check` attacks.
+
+    Every program gets a place of its own, from which nothing reaches the host, the network or the next program. Safe to
+    use from several threads; a caller waits while all workers are busy. Building one is cheap; the first run starts it.
+    Nothing is ever run outside: where the sandbox cannot be had, SandboxUnavailableError says what to do.
+    """
+
+    def identity(self) -> str:
+        """Return what decides how programs behave here (backend, image digest or interpreter), for signatures.
+
+        Raises SandboxUnavailableError when nothing can be run.
+        """
+        ...
+
+    def run(self, program: Program, /) -> Execution:
+        """Run one program to its end; raises SandboxError when the sandbox fails, ConfigError for what it lacks."""
+        ...
+
+    def run_many(self, programs: Sequence[Program], /) -> list[Execution | SandboxError]:
+        """Run programs side by side; one Execution each, in order, or the error where the sandbox failed."""
+        ...
+
+    async def arun(self, program: Program, /) -> Execution:
+        """Run one program without blocking the event loop; cancelling stops waiting, not the program."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything and leave nothing behind. Idempotent."""
         ...

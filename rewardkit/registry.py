@@ -172,7 +172,7 @@ class EnvSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """A sandbox as data."""
+    """A sandbox as data; the factory, `"package.module:Class"`, takes options and returns a `protocols.Sandbox`."""
 
     name: str
     factory: str
@@ -180,6 +180,46 @@ class SandboxSpec:
     summary: str = ""
     version: str = ""
     owner: str = ""
+
+    def build(self, **options: Any) -> Any:
+        """Return the sandbox, not yet started; raises MissingExtraError, ConfigError or PluginError."""
+        module, _, attribute = self.factory.rpartition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)(**options)
+        except ModuleNotFoundError as error:
+            cure = f": pip install '{self.owner}[{self.extra}]'" if self.extra else ""
+            raise MissingExtraError(f"sandbox {self.name!r} needs {error.name!r}{cure}") from error
+        except RewardkitError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"sandbox {self.name!r} cannot be built with {options!r}: {error}") from error
+        except (Exception, SystemExit) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(f"sandbox {self.name!r} cannot be built: {problem}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """A subcommand of `rewardkit` as data: the factory, `"package.module:attribute"`, is a click command."""
+
+    name: str
+    factory: str
+    extra: str | None = None
+    summary: str = ""
+    version: str = ""
+    owner: str = ""
+
+    def load(self) -> Any:
+        """Return the click command; raises MissingExtraError or PluginError."""
+        module, _, attribute = self.factory.rpartition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            cure = f": pip install '{self.owner}[{self.extra}]'" if self.extra else ""
+            raise MissingExtraError(f"the command {self.name!r} needs {error.name!r}{cure}") from error
+        except (Exception, SystemExit) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(f"the command {self.name!r} of {self.owner!r} does not load: {problem}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from rewardkit.errors import RewardkitError
+
+if TYPE_CHECKING:
+    from rewardkit.registry import CommandSpec, Registry
 
 _COMMANDS = {
     "check": "check:check",
@@ -25,14 +29,15 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a subcommand's module only when that subcommand is named."""
+    """A group that imports a subcommand's module only when that subcommand is named; plugins add to it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return sorted([*_COMMANDS, *(spec.name for spec in _plugin_commands() if spec.name not in _COMMANDS)])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            commands = _plugin_commands()
+            return commands.get(cmd_name).load() if cmd_name in commands else None
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(f"rewardkit.cli.{module}"), attribute)
         return command
@@ -45,7 +50,14 @@ class _LazyGroup(click.Group):
         except click.UsageError as error:
             from rewardkit.registry import did_you_mean
 
-            raise click.UsageError(error.message.rstrip(".") + did_you_mean(args[0], list(_COMMANDS)), ctx) from None
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(error.message.rstrip(".") + hint, ctx) from None
+
+
+def _plugin_commands() -> Registry[CommandSpec]:
+    from rewardkit.plugins import Plugins
+
+    return Plugins.load().commands
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
