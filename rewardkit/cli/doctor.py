@@ -21,7 +21,11 @@ _EXTRAS = {
     "text": ("rapidfuzz", "sacrebleu"),
     "json": ("jsonschema",),
     "parquet": ("pyarrow",),
+    "docker": ("docker", "requests"),
 }
+_DOCKER = (
+    "{{if .ServerVersion}}daemon {{.ServerVersion}}, runtimes{{range $name, $_ := .Runtimes}} {{$name}}{{end}}{{end}}"
+)
 
 
 @click.command()
@@ -49,7 +53,11 @@ def _findings() -> Iterator[tuple[bool | None, str, str]]:
         yield (None, extra, cure) if missing else (True, extra, f"{', '.join(modules)} installed")
     for plugin in Plugins.load().found:
         yield not plugin.problem, "plugin", f"{plugin.name} ({plugin.distribution}): {plugin.problem or 'loads'}"
-    yield _ask("docker", ["docker", "info", "--format", "{{.ServerVersion}}"], "no daemon answers: start dockerd")
+    yield _ask(
+        "docker",
+        ["docker", "info", "--format", _DOCKER],
+        "no daemon answers: start it ('sudo systemctl start docker'), or join the group docker if it refuses",
+    )
     yield _ask("gpu", ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"], "no NVIDIA driver")
     yield (True, "ray", "installed") if find_spec("ray") else (None, "ray", "not installed")
 
