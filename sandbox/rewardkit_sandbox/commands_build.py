@@ -6,7 +6,6 @@ from typing import get_args
 
 import click
 
-from rewardkit.errors import RewardkitError
 from rewardkit_sandbox.docker_daemon import Daemon
 from rewardkit_sandbox.docker_images import ImageName, build_image
 
@@ -20,8 +19,5 @@ def build(name: ImageName, base: str | None, fresh: bool) -> None:
 
     Where no registry is reached, it is made from Debian packages, else (Python alone) from this machine's interpreter.
     """
-    try:
-        image = build_image(Daemon(), name, base=base, fresh=fresh, say=lambda line: click.echo(line, err=True))
-    except RewardkitError as error:
-        raise click.ClickException(str(error)) from error
+    image = build_image(Daemon(), name, base=base, fresh=fresh, say=lambda line: click.echo(line, err=True))
     click.echo(f"rewardkit-sandbox:{name} {image.id} {image.size / 1e6:.0f} MB")

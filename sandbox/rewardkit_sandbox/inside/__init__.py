@@ -1,0 +1,5 @@
+"""What runs inside a sandbox: the supervisor, the zygote and their children. Standard library only, Python 3.9 or newer.
+
+Nothing here may import the rest of the project: `rewardkit_sandbox.bundle` sends these modules as text to an
+interpreter that has nothing but its standard library.
+"""

@@ -1,0 +1,252 @@
+"""One copy behind its wall: takes its program, makes its files, and becomes it.
+
+A program that runs once, and of whose files none is fetched, takes the place of this process ("direct"). Otherwise this
+process stays: it starts the program once for each input, clears up after it and brings its files back ("runs").
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import fcntl
+import gc
+import linecache
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+from rewardkit_sandbox.inside import frames, runs
+from rewardkit_sandbox.inside.walls import WORK
+
+_AS_MARGIN_MB = 256  # what an idle interpreter maps, several times over
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+_ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}  # noqa: S108
+_COMPILED = "/tmp/main"  # noqa: S108
+# language: suffix of its source file, how it is compiled, how it is run; {} is the source.
+LANGUAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "bash": (".sh", (), ("bash", "{}")),
+    "sh": (".sh", (), ("sh", "{}")),
+    "javascript": (".js", (), ("node", "{}")),
+    "c": (".c", ("gcc", "-O2", "-std=c17", "-o", _COMPILED, "{}", "-lm"), (_COMPILED,)),
+    "cpp": (".cpp", ("g++", "-O2", "-std=c++20", "-o", _COMPILED, "{}"), (_COMPILED,)),
+}
+
+
+class Order:
+    """A program as it reaches this process."""
+
+    def __init__(self, header: dict[str, Any], payload: bytes) -> None:
+        self.language: str = header["language"]
+        self.argv: list[str] = header["argv"]
+        self.env: dict[str, str] = header["env"]
+        self.fetch: list[str] = header["fetch"]
+        self.limits: dict[str, Any] = header["limits"]
+        self.direct: bool = header["direct"]
+        sizes = [header["code"] or 0, *(size for _, size in header["files"]), *header["inputs"]]
+        code, *rest = frames.split(payload, sizes)
+        self.code = None if header["code"] is None else code
+        self.files = dict(zip([path for path, _ in header["files"]], rest))
+        self.inputs = rest[len(self.files) :]
+        self.compiled: types.CodeType | None = None
+
+    @property
+    def in_process(self) -> bool:
+        """Whether this interpreter runs it."""
+        return self.code is not None and self.language == "python"
+
+    @property
+    def source(self) -> str:
+        """Where the source is for a run time that reads it from a file; "" where none does."""
+        return "" if self.code is None or self.in_process else f"/tmp/main{LANGUAGES[self.language][0]}"
+
+    def compiler(self) -> list[str]:
+        """Return the command that compiles the code, if there is one."""
+        return [] if self.code is None else [word.format(self.source) for word in LANGUAGES[self.language][1]]
+
+    def command(self) -> list[str]:
+        """Return the command that runs the program."""
+        if self.code is None:
+            return self.argv
+        return [*(word.format(self.source) for word in LANGUAGES[self.language][2]), *self.argv]
+
+
+def main(control: int) -> NoReturn:
+    """Take one order from the supervisor and run it; never returns."""
+    stream = socket.socket(fileno=control)
+    first, descriptors, _, _ = socket.recv_fds(stream, 1 << 16, 4)
+    stream.detach()
+    if not first:
+        os._exit(0)  # a spare that nobody needs
+    order = Order(*frames.read(control, bytearray(first)))
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, control) for descriptor in descriptors]
+    os.closerange(3, control)
+    for number, descriptor in enumerate(high):  # stdin, stdout, stderr, and a peer's stream
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    _lower_limits(order)
+    write_files(order)
+    if order.direct:
+        _run_once(order, control)
+    _run_all(order, control)
+
+
+def _run_once(order: Order, control: int) -> NoReturn:
+    """Become the program."""
+    if order.in_process and (problem := compile_python(order)):
+        frames.write(2, problem)
+        frames.write(control, b"C")
+        os._exit(1)
+    frames.write(control, b"R")
+    os.close(control)
+    become(order)
+
+
+def _run_all(order: Order, control: int) -> NoReturn:
+    """Start the program once for each of its inputs."""
+    runner = runs.Runner(control, order.limits)
+    if order.in_process:
+        if problem := compile_python(order):
+            runner.refuse(problem)
+    elif compiler := order.compiler():
+        job = runner.run(lambda: _replace(compiler, order), b"")
+        if job.outcome["exit"] or job.limit:
+            runner.send("compile", job, {})
+            os._exit(1)
+    keep = {_COMPILED, order.source, WORK}
+    for number, content in enumerate(order.inputs):
+        if number:
+            if runner.is_enough():
+                break
+            runs.clear(keep)
+            os.makedirs(WORK, exist_ok=True)
+            write_files(order)
+        job = runner.run(lambda: become(order), content)
+        runner.send("run", job, runs.fetch(order.fetch, int(order.limits["disk_mb"]) << 20))
+    os._exit(0)
+
+
+def write_files(order: Order) -> None:
+    """Put the order's files into the current directory, and its source where its run time looks for it."""
+    if order.source and order.code is not None:
+        with open(order.source, "wb") as file:
+            file.write(order.code)
+    for path, content in order.files.items():
+        if folder := os.path.dirname(path):
+            os.makedirs(folder, exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+        if content[:2] == b"#!" or content[:4] == b"\x7fELF":
+            os.chmod(path, 0o700)
+
+
+def become(order: Order) -> NoReturn:
+    """Turn this process into the program; never returns."""
+    if order.compiled is None:
+        _replace(order.command(), order)
+    os.environ.clear()
+    os.environ.update({**_ENVIRONMENT, **order.env})
+    _execute(order.compiled, order.argv, reseed=b"random" in (order.code or b""))
+
+
+def _replace(command: list[str], order: Order) -> NoReturn:
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(command[0], command, {**_ENVIRONMENT, **order.env})
+    except (OSError, ValueError) as error:
+        frames.write(2, f"{command[0]}: {error}\n".encode("utf-8", "backslashreplace"))
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def compile_python(order: Order) -> bytes:
+    """Compile the order's code; returns what is wrong with it, or nothing."""
+    try:
+        order.compiled = compile(order.code or b"", "main.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        text = "".join(traceback.format_exception_only(type(error), error))
+        return text.encode("utf-8", "backslashreplace")
+    return b""
+
+
+def _execute(compiled: types.CodeType, argv: list[str], *, reseed: bool) -> NoReturn:
+    """Run compiled code as `__main__`, end as an interpreter would, and exit."""
+    if reseed:
+        import random
+
+        random.seed()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv[:] = ["main.py", *argv]
+    sys.path.insert(0, os.getcwd())
+    module = types.ModuleType("__main__")
+    namespace = module.__dict__
+    namespace["__builtins__"] = builtins
+    namespace["__file__"] = "main.py"
+    sys.modules["__main__"] = module
+    status = 0
+    try:
+        exec(compiled, namespace)  # noqa: S102  this is what the walls are for
+    except SystemExit as error:
+        status = _status_of(error)
+    except BaseException as error:
+        status = 1
+        _print_error(error)
+    os._exit(_end(status, namespace))
+
+
+def _end(status: int, namespace: dict[str, Any]) -> int:
+    """Do what the interpreter does at its end: threads, exit functions, open files, buffers."""
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        namespace.clear()
+        gc.collect()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException as error:
+        _print_error(error)
+        return status or 120
+    return status
+
+
+def _status_of(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    try:
+        sys.stderr.write(f"{error.code}\n")
+    except BaseException:
+        return 1
+    return 1
+
+
+def _print_error(error: BaseException) -> None:
+    try:
+        hook = sys.excepthook
+        own = error.__traceback__.tb_next if error.__traceback__ else None
+        if hook is sys.__excepthook__:
+            linecache.checkcache("main.py")
+            traceback.print_exception(type(error), error, own, file=sys.stderr)
+        else:
+            hook(type(error), error, own)
+        sys.stderr.flush()
+    except BaseException:
+        return
+
+
+def _lower_limits(order: Order) -> None:
+    """Lower the ceilings to this program's own limits."""
+    cpu = max(1, round(order.limits["cpu_s"] + 0.499))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    processes = int(order.limits["processes"])
+    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    if order.in_process:  # other run times reserve far more address space than they use
+        size = (int(order.limits["memory_mb"]) + _AS_MARGIN_MB) << 20
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))

@@ -1,0 +1,257 @@
+"""The first process behind the outer wall: takes orders from the host, hands them to fresh copies, reports what happened.
+
+It never runs a program. One order at a time: a program, or a program and its peer. It ends, and all with it, when its
+stream from the host does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from rewardkit_sandbox.inside import capture, frames, walls, zygote
+
+_FIRST_DESCRIPTOR = 32  # what the supervisor keeps is above what programs count on
+_FIRST_PIECE = 1 << 15  # bytes of an order that go with the descriptors
+_START_S = 20.0  # seconds that a copy may take to get behind its wall on a machine that is very busy
+
+
+class Spare:
+    """A copy that waits for its program."""
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self.control = control
+        self.ready = False
+        control.settimeout(_START_S)
+
+    def wait(self) -> None:
+        """Wait until it is behind its wall; raises OSError with the reason when it cannot get there."""
+        if not self.ready:
+            mark = self.control.recv(4096)
+            if mark != b"I":
+                raise OSError(f"a program's own wall cannot be built: {mark[1:].decode() or 'no answer'}")
+            self.ready = True
+
+    def hand_over(self, order: bytes, stdin: bytes, limits: dict[str, Any], links: list[int]) -> capture.Job:
+        """Give it its program and the ends of its pipes; returns the job to watch."""
+        self.wait()
+        into, out, err = os.pipe(), os.pipe(), os.pipe()
+        theirs = [into[0], out[1], err[1], *links]
+        sent = socket.send_fds(self.control, [order[:_FIRST_PIECE]], theirs)
+        self.control.sendall(memoryview(order)[sent:])
+        for descriptor in theirs:
+            os.close(descriptor)
+        return capture.Job(self.pid, (into[1], out[0], err[0]), stdin, limits)
+
+    def mark(self) -> str:
+        """Return how far it got: "R" is running, "C" is not compiled, "" is neither."""
+        self.control.setblocking(False)
+        try:
+            return self.control.recv(1).decode("ascii", "replace")
+        except OSError:
+            return ""
+        finally:
+            self.control.close()
+
+    def discard(self) -> None:
+        """End and reap it, and all in its namespace."""
+        self.control.close()
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+class Supervisor:
+    """Keeps spares ready and runs orders."""
+
+    def __init__(self, host_in: int, host_out: int, orders: socket.socket, ceilings: dict[str, Any], *, own: set[int]) -> None:
+        self.host_in = host_in
+        self.host_out = host_out
+        self.orders = orders
+        self.ceilings = ceilings
+        self.buffer = bytearray()
+        self.spares: list[Spare] = []
+        self.wanted = 1  # spares; two once a program with a peer has been seen
+        self.own = own
+
+    def serve(self) -> None:
+        """Take orders until the host is gone."""
+        self.fill()
+        while True:
+            try:
+                header, payload = frames.read(self.host_in, self.buffer)
+            except EOFError:
+                return
+            if "programs" not in header:
+                continue  # a late "enough"
+            try:
+                self.run(header, payload)
+            except (OSError, EOFError, ValueError) as error:
+                self.send({"error": f"{type(error).__name__}: {error}"})
+                return
+            self.fill()
+
+    def fill(self) -> None:
+        """Make as many spares as are wanted."""
+        while len(self.spares) < self.wanted:
+            self.spares.append(self.make_spare())
+
+    def make_spare(self) -> Spare:
+        """Have the zygote make a copy."""
+        ours, theirs = socket.socketpair()
+        socket.send_fds(self.orders, [frames.pack(self.ceilings)], [theirs.fileno()])
+        theirs.close()
+        pid = int.from_bytes(self.orders.recv(8), "big", signed=True)
+        if pid <= 0:
+            raise OSError(-pid, f"clone: {os.strerror(-pid)}")
+        return Spare(pid, ours)
+
+    def run(self, header: dict[str, Any], payload: bytes) -> None:
+        """Run one order and send its report, the last frame of which says "done"."""
+        programs = header["programs"]
+        ceilings = header["ceilings"]
+        if ceilings != self.ceilings:  # spares are made for what was asked for last
+            self.ceilings = ceilings
+            while self.spares:
+                self.spares.pop().discard()
+        self.wanted = max(self.wanted, len(programs))
+        self.fill()
+        spares = [self.spares.pop(0) for _ in programs]
+        parts = frames.split(payload, [size for p in programs for size in (p["order"], p["stdin"])])
+        if programs[0]["direct"]:
+            self.run_direct(programs, spares, parts)
+        else:
+            self.relay(programs[0], spares[0], parts[0])
+
+    def run_direct(self, programs: list[Any], spares: list[Spare], parts: list[bytes]) -> None:
+        """Run one program, or two that are linked, each in the place of its copy."""
+        links = [end.detach() for end in socket.socketpair()] if len(programs) > 1 else []
+        jobs = [
+            spare.hand_over(parts[2 * n], parts[2 * n + 1], program["limits"], links[n : n + 1])
+            for n, (program, spare) in enumerate(zip(programs, spares))
+        ]
+
+        def on_end(job: capture.Job) -> None:
+            if job is not jobs[0] and not jobs[0].outcome:
+                jobs[0].stop()
+
+        self.fill()  # while the program runs
+        self.watch(jobs, on_end)
+        reports = [{**job.report(), "mark": spare.mark()} for job, spare in zip(jobs, spares)]
+        self.send({"done": reports}, *(text for job in jobs for text in job.output))
+
+    def watch(self, jobs: list[capture.Job], on_end: Any) -> None:
+        """Watch jobs to their ends, or end with them when the host does."""
+        ours = self.own | {spare.pid for spare in self.spares}
+
+        def members(job: capture.Job) -> list[int]:
+            found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+            strangers = [pid for pid in found if pid not in ours]
+            return strangers if len(jobs) == 1 else [pid for pid in strangers if _place(pid) == _place(job.pid)]
+
+        capture.watch(jobs, members=members, others={self.host_in: self.listen}, on_end=on_end)
+
+    def listen(self) -> None:
+        """Read what the host says while a program runs; its end is ours."""
+        try:
+            frames.fill(self.host_in, self.buffer)
+        except EOFError:
+            os._exit(0)  # pid 1: everything behind the outer wall ends with it
+
+    def relay(self, program: dict[str, Any], spare: Spare, order: bytes) -> None:
+        """Pass on what a copy that stays reports of its runs."""
+        limits = program["limits"]
+        spare.wait()
+        spare.control.sendall(order)
+        self.fill()
+        most = int(2 * limits["output_kb"] * 1024 + (limits["disk_mb"] << 20) + (1 << 20))
+        deadline = time.monotonic() + (program["runs"] + 1) * (limits["wall_s"] + 1.0) + _START_S
+        buffer, left = bytearray(), program["runs"]
+        while left:
+            frame = frames.unpack(buffer)
+            if frame is not None:
+                left = 0 if frame[0]["phase"] == "compile" else left - 1
+                self.send({"run": frame[0]}, frame[1])
+                continue
+            if frames.wanted(buffer) > most:
+                raise OSError("a run reports more than its limits allow")
+            ready, _, _ = select.select([spare.control, self.host_in], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise OSError("the runs of a program do not end")
+            if self.host_in in ready:  # "enough", or the host's end: nothing else may come now
+                self.listen()
+                self.tell_enough(spare)
+            if spare.control in ready:
+                piece = spare.control.recv(1 << 20)
+                if not piece:
+                    break
+                buffer += piece
+        spare.discard()
+        self.send({"done": []})
+
+    def tell_enough(self, spare: Spare) -> None:
+        """Let the copy stop after the run that it is at."""
+        while frames.unpack(self.buffer) is not None:
+            try:
+                spare.control.sendall(b"x")
+            except OSError:
+                return
+
+    def send(self, header: dict[str, Any], *payload: bytes) -> None:
+        """Send one frame to the host."""
+        frames.write(self.host_out, frames.pack(header, *payload))
+
+
+def main(config: dict[str, Any]) -> None:
+    """Build the outer wall if there is none, start the zygote, and serve until the host is gone."""
+    host_out = os.dup(1)
+    try:
+        if config["outer"] == "namespace":
+            walls.enter_namespaces(config["shown"])
+    except OSError as error:
+        frames.write(host_out, frames.pack({"error": f"the outer wall cannot be built: {error}"}))
+        sys.exit(70)
+    host_in, host_out = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR) for number in (0, host_out))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    os.closerange(3, _FIRST_DESCRIPTOR)
+    try:
+        supervisor = _start(host_in, host_out, config)
+    except (OSError, EOFError, ValueError) as error:
+        frames.write(host_out, frames.pack({"error": str(error)}))
+        os._exit(70)
+    supervisor.send({"hello": {"python": platform.python_version(), "kernel": platform.release()}})
+    supervisor.serve()
+    os._exit(0)
+
+
+def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
+    """Start the zygote, and see a first copy behind its wall."""
+    zygote.preload()
+    ours, theirs = socket.socketpair()
+    own = {os.getpid(), zygote_pid} if (zygote_pid := os.fork()) else set()
+    if not own:
+        for descriptor in (host_in, host_out, ours.fileno()):
+            os.close(descriptor)
+        zygote.serve(theirs, config["level"])
+    theirs.close()
+    supervisor = Supervisor(host_in, host_out, ours, config["ceilings"], own=own)
+    supervisor.fill()
+    supervisor.spares[0].wait()
+    return supervisor
+
+
+def _place(pid: int) -> str:
+    """Return the pid namespace of a process, "" for one that is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""

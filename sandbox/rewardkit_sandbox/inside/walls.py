@@ -1,0 +1,148 @@
+"""The two walls: the outer one around a worker for its whole life, the inner one around a single program.
+
+The outer wall is only built here where there is no container. Each program then gets, whatever is outside, its own user,
+pid, mount and ipc namespaces, private and limited `/tmp` and `/dev/shm`, a `/proc` of its own, no capability, and the
+system-call filter. Not covered: memory, which the supervisor watches.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import Any
+
+from rewardkit_sandbox.inside import kernel, seccomp
+
+NOBODY = 65534
+WORK = "/tmp/work"  # noqa: S108  inside, where /tmp is private
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_FILES = {
+    "/etc/passwd": f"nobody:x:{NOBODY}:{NOBODY}:nobody:/tmp:/bin/sh\n",
+    "/etc/group": f"nogroup:x:{NOBODY}:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+
+
+def enter_namespaces(shown: list[str]) -> None:
+    """Go behind an outer wall where only the paths `shown` of the host are left, read-only; the caller goes on as pid 1.
+
+    Forks: the process outside waits for the one inside and ends with it. For root and for ordinary users. Raises OSError
+    where the kernel refuses.
+    """
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID
+    user, group, is_root = os.geteuid(), os.getegid(), os.geteuid() == 0
+    kernel.unshare(flags | kernel.CLONE_NEWCGROUP if is_root else flags | kernel.CLONE_NEWUSER)
+    if not is_root:
+        _map_user(user, group)
+    if child := os.fork():
+        for number in range(3):
+            os.close(number)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+    _build_root(shown)
+    kernel.set_host_name("sandbox")
+    if is_root:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    kernel.set_dumpable(True)  # or the children could not write their own uid_map
+    kernel.die_with_parent()
+
+
+def isolate(ceilings: dict[str, Any], hidden: list[str], *, level: str) -> None:
+    """Put this process, fresh from `kernel.clone`, behind the inner wall; it never leaves it again.
+
+    `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files, processes and cpu_s.
+    """
+    size = f"size={ceilings['disk_mb']}m,nr_inodes={ceilings['files'] + 16},mode=1777"
+    if level == "namespace":
+        _map_user(NOBODY, NOBODY)
+        hard = kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount("tmpfs", "/tmp", "tmpfs", hard, size)  # noqa: S108
+        kernel.mount("tmpfs", "/dev/shm", "tmpfs", hard | kernel.MS_NOEXEC, size)  # noqa: S108
+        kernel.mount("proc", "/proc", "proc", hard | kernel.MS_NOEXEC)
+        for path in hidden:
+            kernel.mount("tmpfs", path, "tmpfs", hard | kernel.MS_NOEXEC | kernel.MS_RDONLY, "size=4k")
+    os.mkdir(WORK, 0o700)
+    os.chdir(WORK)
+    _set_ceilings(ceilings)
+    kernel.drop_privileges()
+    kernel.install_filter(seccomp.build_filter(kernel.MACHINE))
+
+
+def writable_places() -> list[str]:
+    """Return the writable mount points that the inner wall must hide; raises OSError where `/` itself is writable."""
+    own = {"/tmp", "/dev/shm", "/proc"}  # noqa: S108
+    if os.access("/", os.W_OK) or os.access("/dev", os.W_OK):
+        raise OSError("the root of the sandbox is writable")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        points = [line.split()[4] for line in table]
+    return sorted({p for p in points if p not in own and os.path.isdir(p) and os.access(p, os.W_OK)})
+
+
+def _map_user(user: int, group: int) -> None:
+    """Be nobody in this new user namespace, and nothing more than `user` outside."""
+    for name, line in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {user} 1"), ("gid_map", f"{NOBODY} {group} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as table:
+            table.write(line)
+
+
+def _set_ceilings(ceilings: dict[str, Any]) -> None:
+    disk = ceilings["disk_mb"] << 20
+    hard = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: ceilings["processes"],
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_FSIZE: disk,
+        resource.RLIMIT_MEMLOCK: 1 << 16,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NICE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_SIGPENDING: 1024,
+    }
+    for kind, value in hard.items():
+        resource.setrlimit(kind, (value, value))
+
+
+def _build_root(shown: list[str]) -> None:
+    """Make a root file system out of nothing but `shown`, bare devices and a `/proc`; nothing else of the host is left."""
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    root = next(p for p in ("/mnt", "/media", "/srv", "/opt", "/home", "/tmp") if _is_free(p, shown))  # noqa: S108
+    kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=16m,mode=755")
+    for path in shown:
+        _show(path, root + path)
+    for name in ("proc", "tmp", "dev/shm", "etc", "usr", "var"):
+        os.makedirs(f"{root}/{name}", exist_ok=True)
+    os.chmod(f"{root}/tmp", 0o1777)
+    for path, text in _FILES.items():
+        with open(root + path, "w", encoding="ascii") as file:
+            file.write(text)
+    for name in _DEVICES:
+        with open(f"{root}/dev/{name}", "w", encoding="ascii"):
+            pass
+        kernel.mount(f"/dev/{name}", f"{root}/dev/{name}", None, kernel.MS_BIND)
+    for name, target in _LINKS.items():
+        os.symlink(target, f"{root}/dev/{name}")
+    kernel.mount("proc", f"{root}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    kernel.pivot_root(root)
+    kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID)
+
+
+def _is_free(place: str, shown: list[str]) -> bool:
+    return os.path.isdir(place) and not any(f"{path}/".startswith(f"{place}/") for path in shown)
+
+
+def _show(path: str, target: str) -> None:
+    """Bind one path of the host read-only; a symbolic link stays one."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), target)
+        return
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        with open(target, "a", encoding="ascii"):
+            pass
+    kernel.mount(path, target, None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.make_read_only(target)

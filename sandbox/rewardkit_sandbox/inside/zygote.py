@@ -1,0 +1,80 @@
+"""The zygote: a warm interpreter that does nothing but copy itself, each copy behind its own inner wall.
+
+It never sees a program, an input or an output, so that none of them can be found in the memory of a copy. The copies
+are children of the supervisor, which reaps them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from rewardkit_sandbox.inside import child, frames, kernel, walls
+
+_CONTROL = 32  # above the descriptors that programs count on
+_PRELOADED = (
+    "abc argparse array ast base64 bisect cmath collections collections.abc contextlib copy csv dataclasses datetime "
+    "decimal enum fractions functools hashlib heapq io itertools json keyword linecache math numbers operator os.path "
+    "random re statistics string struct textwrap threading time traceback types typing warnings"
+).split()
+
+
+def preload() -> None:
+    """Import what programs often import, once for all copies."""
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None  # they would touch pages in every copy
+    try:
+        for name in _PRELOADED:
+            __import__(name)
+    finally:
+        os.register_at_fork = register
+
+
+def serve(orders: socket.socket, level: str) -> None:
+    """Make a copy for every order, until the supervisor is gone. An order brings the copy's end of a socket."""
+    hidden = walls.writable_places() if level == "namespace" else []
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    while True:
+        order, descriptors, _, _ = socket.recv_fds(orders, 4096, 1)
+        if not order:
+            os._exit(0)
+        header, _ = frames.unpack(bytearray(order)) or ({}, b"")
+        pid = _copy(level)
+        if pid == 0:
+            _become(descriptors[0], orders.fileno(), header, hidden, level)
+        os.close(descriptors[0])
+        orders.sendall(pid.to_bytes(8, "big", signed=True))
+
+
+def _copy(level: str) -> int:
+    flags = signal.SIGCHLD | kernel.CLONE_PARENT
+    if level == "namespace":
+        flags |= kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC
+    try:
+        return kernel.clone(flags)
+    except OSError as error:
+        return -(error.errno or 1)
+
+
+def _become(control: int, orders: int, ceilings: dict[str, Any], hidden: list[str], level: str) -> None:
+    """Be a copy: go behind the wall, then wait for a program and run it; never returns."""
+    try:
+        os.close(orders)
+        control = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, _CONTROL)
+        os.closerange(3, _CONTROL)
+        walls.isolate(ceilings, hidden, level=level)
+    except BaseException as error:
+        frames.write(control, b"E" + f"{type(error).__name__}: {error}".encode())
+        os._exit(70)
+    frames.write(control, b"I")
+    gc.enable()
+    child.main(control)
+    sys.exit(70)
