@@ -6,6 +6,7 @@ from rewardkit.hookspecs import hookimpl
 from rewardkit.registry import Need, RewardSpec
 
 _REFERENCES: frozenset[Need] = frozenset({"references"})
+_SANDBOX: frozenset[Need] = frozenset({"sandbox"})
 
 
 @hookimpl
@@ -85,5 +86,12 @@ def rewardkit_rewards() -> list[RewardSpec]:
             summary="chrF against the references, in [0, 1]",
             needs=_REFERENCES,
             batch_size=64,
+        ),
+        RewardSpec(
+            name="executes",
+            factory="rewardkit_plugins.code.executes:Executes",
+            summary="1 if the program in the answer ends by itself with exit status 0",
+            needs=_SANDBOX,
+            batch_size=8,
         ),
     ]
