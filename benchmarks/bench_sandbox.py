@@ -16,23 +16,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 import contenders
 from contenders import NotHereError, Opening, Run, WarmFork
+from sandboxes import WORKERS, sandboxes_here
 from workload import TINY, Job, jobs
 
 from rewardkit.errors import SandboxError
 from rewardkit.programs import Execution, Program
 from rewardkit.protocols import Sandbox
 
-WORKERS = 2
 QUICK = "--quick" in sys.argv
 ROUNDS = 2 if QUICK else 7
 TESTS = 10  # inputs of one program
 FLOOR, SUBPROCESS, EXEC, RUN = "fork of a warm interpreter", "subprocess python -I -S", "docker exec", "docker run --rm"
 BUBBLEWRAP = "bubblewrap per program"
-OURS = ("namespace", "docker")
 AT_MOST = {FLOOR: 2.0}  # times the latency
 AT_LEAST = {RUN: 60.0, EXEC: 18.0, BUBBLEWRAP: 4.0, SUBPROCESS: 1.5}  # times the throughput
 PEER = "import socket; s = socket.socket(fileno=3); s.sendall(b'ping'); print(s.recv(9) == b'ping')"
@@ -47,7 +45,7 @@ class Figures:
     count: int  # programs a round
     latencies: list[list[float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    wrong: int = 0
+    wrong: list[bytes] = field(default_factory=list)
 
     def latency(self) -> list[float]:
         """Return the median of each round."""
@@ -68,10 +66,13 @@ def main() -> int:
     print_figures(figures)
     for row in rows:
         print(row)
-    missed = [judge(figures, ours) for ours in OURS if ours in figures]
-    wrong = {name: found.wrong for name, found in figures.items() if found.wrong}
-    if wrong:
-        print("wrong outputs:", wrong)
+    missed = [judge(figures, extra.name) for extra in extras]
+    wrong = [
+        f"{name}: {len(found.wrong)} wrong outputs, such as {found.wrong[0]!r}"
+        for name, found in figures.items()
+        if found.wrong
+    ]
+    print(*wrong, sep="\n")
     return int(any(missed) or bool(wrong) or not missed)
 
 
@@ -88,17 +89,11 @@ def enter_all(stack: ExitStack) -> tuple[dict[str, Figures], dict[str, Callable[
             print(f"not run here: {reason}")
             continue
         figures[name] = Figures(walls, max(2, count // 5) if QUICK else count)
-        works[name] = lambda found, run=run: program_round(run, lambda todo: many(run, todo), found)
-    for name in OURS:
-        try:
-            sandbox = open_sandbox(name)
-            sandbox.identity()
-        except (SandboxError, ImportError) as reason:
-            print(f"not run here: {name}: {reason}")
-            continue
+        works[name] = peer_round(run)
+    for name, sandbox in sandboxes_here():
         stack.callback(sandbox.close)
         figures[name] = Figures("host, programs", 80 if QUICK else 300)
-        works[name] = lambda found, box=sandbox: program_round(one_in(box), lambda todo: many_in(box, todo), found)
+        works[name] = ours_round(sandbox)
         extras.append(Extras(name, sandbox))
     return figures, works, extras
 
@@ -127,17 +122,6 @@ def find_image() -> str:
         return ""
 
 
-def open_sandbox(name: str) -> Sandbox:
-    """Return one of our sandboxes with two workers."""
-    if name == "docker":
-        from rewardkit_sandbox.docker import DockerSandbox
-
-        return DockerSandbox(workers=WORKERS)
-    from rewardkit_sandbox.namespace import NamespaceSandbox
-
-    return NamespaceSandbox(workers=WORKERS)
-
-
 def fork_round(floors: Sequence[WarmFork], found: Figures) -> None:
     """Let the floor fork, alone and then two at a time."""
     found.latencies.append(floors[0].seconds(found.count))
@@ -154,30 +138,36 @@ def program_round(run: Run, run_all: Callable[[Sequence[Job]], list[bytes]], fou
         start = time.perf_counter()
         printed = run(TINY.code, b"")
         seconds.append(time.perf_counter() - start)
-        found.wrong += printed != TINY.expected
+        found.wrong += [printed] * (printed != TINY.expected)
     found.latencies.append(seconds)
     todo = jobs(found.count, seed=len(found.rates))
     start = time.perf_counter()
     printed_all = run_all(todo)
     found.rates.append(len(todo) / (time.perf_counter() - start))
-    found.wrong += sum(printed != job.expected for printed, job in zip(printed_all, todo, strict=True))
+    found.wrong += [printed for printed, job in zip(printed_all, todo, strict=True) if printed != job.expected]
 
 
-def many(run: Run, todo: Sequence[Job]) -> list[bytes]:
-    """Run jobs two at a time."""
-    with ThreadPoolExecutor(WORKERS) as threads:
-        return list(threads.map(lambda job: run(job.code, job.stdin), todo))
+def peer_round(run: Run) -> Callable[[Figures], None]:
+    """Return a round of a contender that runs two programs at a time."""
+
+    def run_all(todo: Sequence[Job]) -> list[bytes]:
+        with ThreadPoolExecutor(WORKERS) as threads:
+            return list(threads.map(lambda job: run(job.code, job.stdin), todo))
+
+    return lambda found: program_round(run, run_all, found)
 
 
-def one_in(sandbox: Sandbox) -> Run:
-    """Return a function that runs one program in our sandbox."""
-    return lambda code, stdin: sandbox.run(Program(code=code, stdin=stdin)).stdout
+def ours_round(sandbox: Sandbox) -> Callable[[Figures], None]:
+    """Return a round of one of our sandboxes."""
 
+    def run_all(todo: Sequence[Job]) -> list[bytes]:
+        ended = sandbox.run_many([Program(code=job.code, stdin=job.stdin) for job in todo])
+        return [end.stdout if isinstance(end, Execution) else str(end).encode() for end in ended]
 
-def many_in(sandbox: Sandbox, todo: Sequence[Job]) -> list[bytes]:
-    """Run jobs in our sandbox."""
-    ended = sandbox.run_many([Program(code=job.code, stdin=job.stdin) for job in todo])
-    return [execution.stdout if isinstance(execution, Execution) else b"" for execution in ended]
+    def run(code: str, stdin: bytes) -> bytes:
+        return sandbox.run(Program(code=code, stdin=stdin)).stdout
+
+    return lambda found: program_round(run, run_all, found)
 
 
 class Extras:
@@ -194,15 +184,17 @@ class Extras:
         kinds = [todo[start::10] for start in range(10)] * (1 if QUICK else 3)
         programs = [Program(code=same[0].code, inputs=tuple(job.stdin for job in same)) for same in kinds]
         start = time.perf_counter()
-        ended: list[Any] = self.sandbox.run_many(programs)
+        ended = self.sandbox.run_many(programs)
         self.tests.append(TESTS * len(kinds) / (time.perf_counter() - start))
         for same, execution in zip(kinds, ended, strict=True):
+            assert isinstance(execution, Execution), execution
             assert [run.stdout for run in execution.runs] == [job.expected for job in same], execution
         pair = Program(code=ECHO, peer=Program(code=PEER))
         start = time.perf_counter()
         ended = self.sandbox.run_many([pair] * 100)
         self.pairs.append(100 / (time.perf_counter() - start))
-        assert {execution.peer.stdout for execution in ended} == {b"True\n"}, ended
+        printed = {end.peer.stdout for end in ended if isinstance(end, Execution) and end.peer}
+        assert printed == {b"True\n"}, ended
 
     def rows(self) -> list[str]:
         """Return what was measured, in words."""

@@ -186,16 +186,8 @@ def sandbox_fusion() -> Iterator[Run]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        command = [
-            str(python),
-            "-m",
-            "uvicorn",
-            "sandbox.server.server:app",
-            "--port",
-            str(port),
-            "--log-level",
-            "error",
-        ]
+        serve = ["-m", "uvicorn", "sandbox.server.server:app", f"--port={port}", "--timeout-keep-alive=600"]
+        command = [str(python), *serve, "--log-level=error"]
         environment = {**os.environ, "SANDBOX_CONFIG": "local"}
         server = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
         try:
