@@ -16,12 +16,11 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rewardkit_sandbox.inside.names import called_names, defined_by, free_names, modules_of
+from rewardkit_sandbox.inside.names import defined_by, free_names, modules_of
 from rewardkit_sandbox.inside.values import LARGEST, LONGEST_NOTE, CannotCrossError, End
 
 LONGEST_ITERATOR = 100_000  # items
@@ -142,7 +141,7 @@ class Judge(End):
         yield {"ready": True} if ready["status"] == "passed" else {"ready": False, **ready}
         if ready["status"] != "passed":
             return
-        steps: list[Callable[[], Any]] = [lambda tree=tree: self._run_test(space, tree, entry) for tree in trees]
+        steps: list[Callable[[], Any]] = [lambda tree=tree: _run(tree, space) for tree in trees]
         steps += [lambda args=args: {"value": _json(space[entry](*args))} for args in orders.get("calls", ())]
         for number, step in enumerate(steps):
             line = {"test": number, **self._timed(step)}
@@ -261,18 +260,6 @@ class Judge(End):
         else:
             self.requests += type(space[name]) is not Handle
 
-    def _run_test(self, space: dict[str, Any], tree: ast.Module, entry: str | None) -> None:
-        _run(tree, space)
-        called = called_names(tree)
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and node.name == "check" and entry and "check" not in called:
-                space["check"](space[entry])
-            elif isinstance(node, ast.FunctionDef) and node.name.startswith("test") and node.name not in called:
-                if not node.args.args:
-                    space[node.name]()
-            elif isinstance(node, ast.ClassDef):
-                _run_case(space[node.name])
-
     def class_named(self, name: Any) -> type[BaseException] | None:
         """Return the class that tests know under that number, or the builtin of that name."""
         return self.errors.get(name[1]) or super().class_named(name[0])
@@ -325,7 +312,7 @@ def _verdict(error: BaseException) -> dict[str, Any]:
             return {"status": status, "note": type(error).__name__}
     if isinstance(error, AssertionError):
         return {"status": "failed", "note": "AssertionError"}
-    if isinstance(error, (ImportError, SyntaxError, CannotCrossError)):
+    if isinstance(error, (ImportError, CannotCrossError)):
         return {"status": "broken", "note": f"{type(error).__name__}: {error}"[:LONGEST_NOTE]}
     return {"status": "failed", "note": f"the test raised {type(error).__name__}"}
 
@@ -339,27 +326,6 @@ def _json(value: Any) -> Any:
     if len(text) > LARGEST_VALUE:
         raise AssertionError
     return json.loads(text)
-
-
-def _run_case(case: Any) -> None:
-    """Run the methods of a `unittest.TestCase`; raise its first failure."""
-    unittest = sys.modules.get("unittest")
-    if unittest is None or not (isinstance(case, type) and issubclass(case, unittest.TestCase)):
-        return
-    failures: list[BaseException] = []
-
-    class Findings(unittest.TestResult):  # type: ignore[misc, name-defined]
-        def addError(self, test: Any, err: Any) -> None:  # noqa: ARG002, N802
-            failures.append(err[1])
-
-        addFailure = addError  # noqa: N815
-
-        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: ARG002, N802
-            failures.extend([err[1]] if err else [])
-
-    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(Findings())
-    if failures:
-        raise failures[0]
 
 
 def _update(old: Any, new: Any) -> None:
