@@ -8,10 +8,9 @@ from importlib import resources
 from typing import Any
 
 _PACKAGE = "rewardkit_sandbox.inside"
-_MODULES = ("frames", "kernel", "seccomp", "walls", "capture", "runs", "child", "harness", "zygote", "supervisor")
 # Runs as `python3 -I -S -X utf8 -c BOOTSTRAP`, and reads what `boot_message` returns from its standard input.
 BOOTSTRAP = """
-import json, os, sys, types
+import json, os, sys
 def take(size):
     kept = b""
     while len(kept) < size:
@@ -21,12 +20,26 @@ def take(size):
         kept += piece
     return kept
 boot = json.loads(take(int.from_bytes(take(8), "big")))
-for name, text in boot["modules"]:
-    module = sys.modules[name] = types.ModuleType(name)
-    module.__path__ = []
-    exec(compile(text, "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
-sys.modules["rewardkit_harness"] = sys.modules["rewardkit_sandbox.inside.harness"]
-sys.modules["rewardkit_sandbox.inside.supervisor"].main(boot["config"])
+class Sent:
+    def find_spec(name, path=None, target=None):
+        if name in boot["modules"]:
+            return spec_type(name, Sent, is_package="." not in name or name.endswith("inside"))
+    def create_module(spec):
+        return None
+    def exec_module(module):
+        name = module.__name__
+        exec(compile(boot["modules"][name], "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
+spec_type = type(sys.__spec__)
+sys.meta_path.insert(0, Sent)
+try:
+    from rewardkit_sandbox.inside import harness, supervisor
+    sys.modules["rewardkit_harness"] = harness
+except BaseException as error:
+    text = json.dumps({"error": "the modules of a worker do not load: " + repr(error)}).encode()
+    os.write(1, len(text).to_bytes(4, "big") + bytes(4) + text)
+    os._exit(70)
+sys.meta_path.remove(Sent)
+supervisor.main(boot["config"])
 """
 
 
@@ -42,7 +55,7 @@ def harness_source() -> str:
 
 
 @cache
-def _modules() -> list[tuple[str, str]]:
-    folder = resources.files(_PACKAGE)
-    packages = [(name, "") for name in ("rewardkit_sandbox", _PACKAGE)]
-    return [*packages, *((f"{_PACKAGE}.{m}", (folder / f"{m}.py").read_text(encoding="utf-8")) for m in _MODULES)]
+def _modules() -> dict[str, str]:
+    inside = [entry for entry in resources.files(_PACKAGE).iterdir() if entry.name.endswith(".py")]
+    texts = {f"{_PACKAGE}.{entry.name[:-3]}": entry.read_text(encoding="utf-8") for entry in inside}
+    return {"rewardkit_sandbox": "", _PACKAGE: "", **texts}

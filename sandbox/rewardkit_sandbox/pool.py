@@ -45,9 +45,7 @@ class WarmSandbox:
 
     name = "warm"
 
-    def __init__(
-        self, *, workers: int | None = None, limits: Limits | None = None, recycle_after: int = 5000
-    ) -> None:
+    def __init__(self, *, workers: int | None = None, limits: Limits | None = None, recycle_after: int = 5000) -> None:
         self.workers = workers if workers is not None else len(os.sched_getaffinity(0))
         self.limits = limits or Limits()
         self.recycle_after = recycle_after

@@ -25,7 +25,7 @@ from rewardkit_sandbox.inside.walls import WORK
 
 _AS_MARGIN_MB = 256  # what an idle interpreter maps, several times over
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-_ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}  # noqa: S108
+ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}  # noqa: S108
 _COMPILED = "/tmp/main"  # noqa: S108
 # language: suffix of its source file, how it is compiled, how it is run; {} is the source.
 LANGUAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -148,8 +148,7 @@ def become(order: Order) -> NoReturn:
     """Turn this process into the program; never returns."""
     if order.compiled is None:
         _replace(order.command(), order)
-    os.environ.clear()
-    os.environ.update({**_ENVIRONMENT, **order.env})
+    os.environ.update(order.env)
     _execute(order.compiled, order.argv, reseed=b"random" in (order.code or b""))
 
 
@@ -157,7 +156,7 @@ def _replace(command: list[str], order: Order) -> NoReturn:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvpe(command[0], command, {**_ENVIRONMENT, **order.env})
+        os.execvpe(command[0], command, {**ENVIRONMENT, **order.env})
     except (OSError, ValueError) as error:
         frames.write(2, f"{command[0]}: {error}\n".encode("utf-8", "backslashreplace"))
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)

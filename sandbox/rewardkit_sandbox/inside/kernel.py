@@ -24,7 +24,7 @@ CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP = 0x20000000, 0x40000000, 0x2000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
@@ -100,21 +100,23 @@ def die_with_parent() -> None:
 
 
 def drop_privileges() -> None:
-    """Give up every capability for good, also for what is executed later."""
+    """Give up every capability for good; without new privileges, nothing that is executed brings one back."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    for capability in range(64):
-        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
-            break  # the kernel knows no more than these, or we may not: then there is none to drop
     header, nothing = struct.pack("Ii", 0x20080522, 0), bytes(24)
     _syscall("capset", header, nothing)
 
 
-def install_filter(program: bytes) -> None:
-    """Install a seccomp filter (BPF instructions) for good; `drop_privileges` comes first."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(header))
+class SystemCallFilter:
+    """A seccomp filter (BPF instructions), laid out once and installed in many processes."""
+
+    def __init__(self, program: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(program, len(program))
+        self._header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._buffer))
+
+    def install(self) -> None:
+        """Put this process behind the filter for good; `drop_privileges` comes first."""
+        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(self._header))
 
 
 def _prctl(option: int, *arguments: Any) -> None:

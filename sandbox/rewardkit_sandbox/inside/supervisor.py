@@ -46,7 +46,8 @@ class Spare:
         into, out, err = os.pipe(), os.pipe(), os.pipe()
         theirs = [into[0], out[1], err[1], *links]
         sent = socket.send_fds(self.control, [order[:_FIRST_PIECE]], theirs)
-        self.control.sendall(memoryview(order)[sent:])
+        if len(order) > sent:  # even nothing cannot be sent to a program that has ended already
+            self.control.sendall(memoryview(order)[sent:])
         for descriptor in theirs:
             os.close(descriptor)
         return capture.Job(self.pid, (into[1], out[0], err[0]), stdin, limits)
@@ -71,19 +72,21 @@ class Spare:
 class Supervisor:
     """Keeps spares ready and runs orders."""
 
-    def __init__(self, host_in: int, host_out: int, orders: socket.socket, ceilings: dict[str, Any], *, own: set[int]) -> None:
+    def __init__(
+        self, host_in: int, host_out: int, orders: socket.socket, ceilings: dict[str, Any], *, own: set[int]
+    ) -> None:
         self.host_in = host_in
         self.host_out = host_out
         self.orders = orders
         self.ceilings = ceilings
         self.buffer = bytearray()
         self.spares: list[Spare] = []
+        self.ordered: list[socket.socket] = []
         self.wanted = 1  # spares; two once a program with a peer has been seen
         self.own = own
 
     def serve(self) -> None:
         """Take orders until the host is gone."""
-        self.fill()
         while True:
             try:
                 header, payload = frames.read(self.host_in, self.buffer)
@@ -99,30 +102,33 @@ class Supervisor:
             self.fill()
 
     def fill(self) -> None:
-        """Make as many spares as are wanted."""
-        while len(self.spares) < self.wanted:
-            self.spares.append(self.make_spare())
+        """Have as many spares made as are wanted; the zygote works beside us."""
+        while len(self.spares) + len(self.ordered) < self.wanted:
+            ours, theirs = socket.socketpair()
+            socket.send_fds(self.orders, [frames.pack(self.ceilings)], [theirs.fileno()])
+            theirs.close()
+            self.ordered.append(ours)
 
-    def make_spare(self) -> Spare:
-        """Have the zygote make a copy."""
-        ours, theirs = socket.socketpair()
-        socket.send_fds(self.orders, [frames.pack(self.ceilings)], [theirs.fileno()])
-        theirs.close()
-        pid = int.from_bytes(self.orders.recv(8), "big", signed=True)
-        if pid <= 0:
-            raise OSError(-pid, f"clone: {os.strerror(-pid)}")
-        return Spare(pid, ours)
+    def collect(self) -> None:
+        """Wait for the spares that were ordered."""
+        while self.ordered:
+            pid = int.from_bytes(self.orders.recv(8), "big", signed=True)
+            if pid <= 0:
+                raise OSError(-pid, f"clone: {os.strerror(-pid)}")
+            self.spares.append(Spare(pid, self.ordered.pop(0)))
 
     def run(self, header: dict[str, Any], payload: bytes) -> None:
         """Run one order and send its report, the last frame of which says "done"."""
         programs = header["programs"]
         ceilings = header["ceilings"]
+        self.collect()
         if ceilings != self.ceilings:  # spares are made for what was asked for last
             self.ceilings = ceilings
             while self.spares:
                 self.spares.pop().discard()
         self.wanted = max(self.wanted, len(programs))
         self.fill()
+        self.collect()
         spares = [self.spares.pop(0) for _ in programs]
         parts = frames.split(payload, [size for p in programs for size in (p["order"], p["stdin"])])
         if programs[0]["direct"]:
@@ -149,9 +155,10 @@ class Supervisor:
 
     def watch(self, jobs: list[capture.Job], on_end: Any) -> None:
         """Watch jobs to their ends, or end with them when the host does."""
-        ours = self.own | {spare.pid for spare in self.spares}
 
         def members(job: capture.Job) -> list[int]:
+            self.collect()
+            ours = self.own | {spare.pid for spare in self.spares}
             found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
             strangers = [pid for pid in found if pid not in ours]
             return strangers if len(jobs) == 1 else [pid for pid in strangers if _place(pid) == _place(job.pid)]
@@ -245,6 +252,7 @@ def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
     theirs.close()
     supervisor = Supervisor(host_in, host_out, ours, config["ceilings"], own=own)
     supervisor.fill()
+    supervisor.collect()
     supervisor.spares[0].wait()
     return supervisor
 

@@ -11,7 +11,7 @@ import os
 import resource
 from typing import Any
 
-from rewardkit_sandbox.inside import kernel, seccomp
+from rewardkit_sandbox.inside import kernel
 
 NOBODY = 65534
 WORK = "/tmp/work"  # noqa: S108  inside, where /tmp is private
@@ -50,10 +50,11 @@ def enter_namespaces(shown: list[str]) -> None:
     kernel.die_with_parent()
 
 
-def isolate(ceilings: dict[str, Any], hidden: list[str], *, level: str) -> None:
+def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCallFilter, *, level: str) -> None:
     """Put this process, fresh from `kernel.clone`, behind the inner wall; it never leaves it again.
 
-    `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files, processes and cpu_s.
+    `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files and processes; `calls` is the
+    filter of system calls.
     """
     size = f"size={ceilings['disk_mb']}m,nr_inodes={ceilings['files'] + 16},mode=1777"
     if level == "namespace":
@@ -68,7 +69,7 @@ def isolate(ceilings: dict[str, Any], hidden: list[str], *, level: str) -> None:
     os.chdir(WORK)
     _set_ceilings(ceilings)
     kernel.drop_privileges()
-    kernel.install_filter(seccomp.build_filter(kernel.MACHINE))
+    calls.install()
 
 
 def writable_places() -> list[str]:
@@ -84,8 +85,9 @@ def writable_places() -> list[str]:
 def _map_user(user: int, group: int) -> None:
     """Be nobody in this new user namespace, and nothing more than `user` outside."""
     for name, line in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {user} 1"), ("gid_map", f"{NOBODY} {group} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as table:
-            table.write(line)
+        table = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(table, line.encode())
+        os.close(table)
 
 
 def _set_ceilings(ceilings: dict[str, Any]) -> None:

@@ -12,10 +12,11 @@ import os
 import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Callable
 
-from rewardkit_sandbox.inside import child, frames, kernel, walls
+from rewardkit_sandbox.inside import child, frames, kernel, seccomp, walls
 
+_WARM_UP = "def f(a, b=1):\n    return [str(i) for i in range(a)]\nclass C:\n    x = f(3)\nprint(end='')\n"
 _CONTROL = 32  # above the descriptors that programs count on
 _PRELOADED = (
     "abc argparse array ast base64 bisect cmath collections collections.abc contextlib copy csv dataclasses datetime "
@@ -37,6 +38,9 @@ def preload() -> None:
 def serve(orders: socket.socket, level: str) -> None:
     """Make a copy for every order, until the supervisor is gone. An order brings the copy's end of a socket."""
     hidden = walls.writable_places() if level == "namespace" else []
+    calls = kernel.SystemCallFilter(seccomp.build_filter(kernel.MACHINE))
+    os.environ.clear()
+    os.environ.update(child.ENVIRONMENT)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -49,7 +53,8 @@ def serve(orders: socket.socket, level: str) -> None:
         header, _ = frames.unpack(bytearray(order)) or ({}, b"")
         pid = _copy(level)
         if pid == 0:
-            _become(descriptors[0], orders.fileno(), header, hidden, level)
+            os.close(orders.fileno())
+            _become(descriptors[0], lambda: walls.isolate(header, hidden, calls, level=level))
         os.close(descriptors[0])
         orders.sendall(pid.to_bytes(8, "big", signed=True))
 
@@ -64,13 +69,13 @@ def _copy(level: str) -> int:
         return -(error.errno or 1)
 
 
-def _become(control: int, orders: int, ceilings: dict[str, Any], hidden: list[str], level: str) -> None:
+def _become(control: int, isolate: Callable[[], None]) -> None:
     """Be a copy: go behind the wall, then wait for a program and run it; never returns."""
     try:
-        os.close(orders)
         control = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, _CONTROL)
         os.closerange(3, _CONTROL)
-        walls.isolate(ceilings, hidden, level=level)
+        isolate()
+        exec(compile(_WARM_UP, "warm-up", "exec"), {})  # noqa: S102  so that its pages are this copy's own already
     except BaseException as error:
         frames.write(control, b"E" + f"{type(error).__name__}: {error}".encode())
         os._exit(70)
