@@ -94,4 +94,9 @@ def rewardkit_rewards() -> list[RewardSpec]:
             needs=_SANDBOX,
             batch_size=8,
         ),
+        RewardSpec(
+            name="code_format",
+            factory="rewardkit_plugins.code.code_format:CodeFormat",
+            summary="1 if the answer holds code in a Markdown fence that parses; runs nothing",
+        ),
     ]

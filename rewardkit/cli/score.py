@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,7 +16,7 @@ from rewardkit.offline import score_files
 from rewardkit.output import beside
 from rewardkit.plugins import Plugins
 from rewardkit.scorer import DEFAULT_TIMEOUT, Scorer
-from rewardkit.terms import read_config, read_terms
+from rewardkit.terms import Term, parse_term, read_config, read_terms
 
 
 @click.command()
@@ -35,6 +35,7 @@ from rewardkit.terms import read_config, read_terms
     help="Seconds that one reward may spend on one trajectory.",
 )
 @click.option("--memory", type=click.FloatRange(min=0, min_open=True), metavar="GIB", help="Memory limit of a worker.")
+@click.option("--sandbox", metavar="NAME", help="Where rewards run programs ('rewardkit sandboxes' lists them).")
 @click.option("--resume", is_flag=True, help="Take over what an earlier run with the same output has scored.")
 @click.option("--retry-failures", is_flag=True, help="With --resume: try again what failed.")
 @click.option("--table", is_flag=True, help="Show a table of the scores on standard output.")
@@ -50,6 +51,7 @@ def score(
     workers: int | None,
     timeout: float,
     memory: float | None,
+    sandbox: str | None,
     resume: bool,
     retry_failures: bool,
     table: bool,
@@ -69,7 +71,7 @@ def score(
     with redirect_stdout(sys.stderr):  # standard output is for results, whatever a plugin prints on import
         plugins = Plugins.load()
         scorer = Scorer(
-            _terms(specs, config, plugins),
+            _terms(specs, config, sandbox, plugins),
             executor=open_executor(executor, workers=workers, memory_limit=int(memory * 2**30) if memory else None),
             timeout=timeout,
             plugins=plugins,
@@ -94,10 +96,20 @@ def score(
     ctx.exit(1 if summary.failed_lines else 0)
 
 
-def _terms(specs: tuple[str, ...], config: Path | None, plugins: Plugins) -> list[Any]:
+def _terms(specs: tuple[str, ...], config: Path | None, sandbox: str | None, plugins: Plugins) -> list[Term]:
+    """Return the terms of --config and --reward, with `sandbox` as an option of those that need one."""
     terms = read_terms(read_config(config), plugins.rewards) if config else []
-    if not terms and not specs:
+    terms += [parse_term(spec, plugins.rewards) for spec in specs]
+    if not terms:
         raise ConfigError(
             "name at least one reward: --reward SPEC or --config rewards.toml ('rewardkit rewards' lists them)"
         )
-    return [*terms, *specs]
+    if sandbox is None:
+        return terms
+    if not any("sandbox" in term.spec.needs for term in terms):
+        raise ConfigError(f"--sandbox {sandbox}: none of the rewards runs programs; leave it out")
+    plugins.sandboxes.get(sandbox)
+    return [
+        replace(term, options={**term.options, "sandbox": sandbox}) if "sandbox" in term.spec.needs else term
+        for term in terms
+    ]

@@ -210,3 +210,33 @@ def test_the_summary_says_why_lines_failed_and_why_a_reward_never_spoke(tmp_path
 
 def test_a_reward_in_a_file_is_shown_with_its_options():
     assert "scale = 1.0" in rewardkit("rewards", f"{FILE}:words").stdout
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A rewards.toml with a reward that runs programs, in a sandbox that does not exist, and one that does not."""
+    path = tmp_path / "rewards.toml"
+    path.write_text('[rewards.length.options]\nmaximum = 9\n[rewards.executes.options]\nsandbox = "nowhere"\n')
+    return path
+
+
+def test_a_sandbox_is_the_option_of_the_rewards_that_need_one(answers, elsewhere):
+    assert "no sandbox is called 'nowhere'" in score(answers, "--config", elsewhere).stderr
+    done = score(answers, "--config", elsewhere, "-r", "repetition", "--sandbox", "remote")
+    assert "no sandbox is called" not in done.stderr
+    assert "'remote'" in done.stderr  # it says what it misses, which is where its server is
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-r", "executes", "--sandbox", "dokcer"), "no sandbox is called 'dokcer'; did you mean 'docker'?"),
+        (("-r", "length:maximum=9", "--sandbox", "docker"), "--sandbox docker: none of the rewards runs programs"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_right_is_a_usage_error(answers, arguments, message):
+    done = score(answers, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
