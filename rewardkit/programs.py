@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
 
 from rewardkit.errors import ConfigError
 
@@ -104,8 +104,8 @@ class Execution:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     memory_mb: float = 0.0
-    runs: tuple[Self, ...] = ()
-    peer: Self | None = None
+    runs: tuple[Execution, ...] = ()
+    peer: Execution | None = None
 
     @property
     def ok(self) -> bool:

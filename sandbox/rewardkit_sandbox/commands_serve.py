@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from dataclasses import fields, replace
+from typing import Any
 
 import click
 
@@ -55,7 +56,7 @@ def _ceiling(ceiling: Limits, texts: tuple[str, ...]) -> Limits:
         if name not in known:
             raise ConfigError(f"--limit {text!r}: no limit is called {name!r} (there are: {', '.join(known)})")
         try:
-            value = float(number) if name in ("wall_s", "cpu_s") else int(number)
+            value: Any = float(number) if name in ("wall_s", "cpu_s") else int(number)
         except ValueError:
             raise ConfigError(f"--limit {text!r} must be {name}= and a number") from None
         ceiling = replace(ceiling, **{name: value})

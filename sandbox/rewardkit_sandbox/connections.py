@@ -36,11 +36,7 @@ class Connections:
         self._path = parts.path.rstrip("/")
         where = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.url = f"{parts.scheme}://{where}{f':{port}' if port else ''}{self._path}"
-        self._headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            **_authorization(parts, token),
-        }
+        self._headers = {"Content-Type": "application/json", **_authorization(parts, token)}
         self._limit = limit
         self._start()
 
@@ -100,6 +96,7 @@ class Connections:
             deadline = time.monotonic() + seconds
             if connection.sock is None:
                 connection.connect()
+            assert connection.sock is not None
             connection.sock.settimeout(seconds)
             connection.request(method, self._path + path, body, self._headers)
             response = connection.getresponse()

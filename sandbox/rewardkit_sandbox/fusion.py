@@ -15,6 +15,8 @@ from rewardkit.programs import Execution, LimitName, Limits, Phase, Program
 
 _CAPTURE = 2**20  # SandboxFusion silently drops what a stream has beyond this
 _KILLED = -9
+_OURS = {"nodejs": "javascript", "js": "javascript"}  # their names of languages to ours; the others agree
+_THEIRS = {"javascript": "nodejs", "sh": "bash"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class RunCode:
     args: tuple[str, ...] = ()
     compile_timeout: float = 10.0
     run_timeout: float = 10.0
-    memory_limit_MB: int = -1
+    memory_limit_MB: float = -1  # noqa: N815  # the protocol's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +64,10 @@ def program_of(asked: RunCode, ceiling: Limits) -> Program:
 
     The caller sets wall clock and memory; all else may be used up to `ceiling`. A file without content is left out.
     """
-    memory = asked.memory_limit_MB if asked.memory_limit_MB > 0 else ceiling.memory_mb
+    memory = int(asked.memory_limit_MB) if asked.memory_limit_MB >= 1 else ceiling.memory_mb
     return Program(
         code=asked.code,
-        language=asked.language,
+        language=_OURS.get(asked.language, asked.language),
         argv=asked.args,
         stdin=(asked.stdin or "").encode("utf-8", "replace"),
         files={path: content for path, content in asked.files.items() if content is not None},
@@ -124,7 +126,7 @@ def request_of(program: Program, limits: Limits) -> RunCode:
         )
     return RunCode(
         code=(program.code or "").encode("utf-8", "replace").decode(),
-        language=program.language,
+        language=_THEIRS.get(program.language, program.language),
         stdin=program.stdin.decode(),
         files=dict(program.files),
         fetch_files=program.fetch,

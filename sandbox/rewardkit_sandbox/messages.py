@@ -25,8 +25,8 @@ T = TypeVar("T")
 class Greeting:
     """What `GET /` says: whether this is a server of ours, which sandbox it has, and the most that it allows."""
 
-    name: str = NAME
-    protocol: int = PROTOCOL
+    name: str
+    protocol: int
     version: str = ""
     sandbox: str = ""
     workers: int = 1

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Self
 
 from rewardkit.errors import ConfigError, SandboxError, SandboxUnavailableError
 from rewardkit.programs import Execution, Limits, Program
@@ -22,6 +23,7 @@ from rewardkit_sandbox.retries import BusyError, Client, check_status
 _BATCH = 16  # programs in one request
 _BATCH_BYTES = 4 * 2**20
 _INPUTS = 32  # inputs of one program in one request
+_STRANGER = Greeting(name="SandboxFusion", protocol=0)
 
 
 class RemoteSandbox:
@@ -110,6 +112,12 @@ class RemoteSandbox:
             if self._threads is not None and self._threads[0] == os.getpid():
                 self._threads[1].shutdown(cancel_futures=True)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._threads is None or self._threads[0] != os.getpid():  # a forked copy has none of the threads
@@ -124,15 +132,14 @@ class RemoteSandbox:
             return self._greeting
 
     def _read_greeting(self, status: int, body: bytes) -> Greeting:
-        stranger = Greeting(name="SandboxFusion")
-        if status not in (404, 405):
+        if status in (401, 408, 429) or status >= 500:
             check_status(status, body, url=self._client.url)
         try:
             greeting = decode(body, Greeting)
         except ValueError:
-            return stranger
-        if status != 200 or b'"protocol"' not in body or greeting.name != NAME:
-            return stranger
+            greeting = _STRANGER
+        if status != 200 or greeting.name != NAME:
+            return _STRANGER
         if greeting.protocol != PROTOCOL:
             raise SandboxUnavailableError(
                 f"the sandbox server {self._client.url} has rewardkit {greeting.version} and speaks protocol "
@@ -174,12 +181,10 @@ class RemoteSandbox:
                 execution = _execution(self._run_batch([part], stop_at_failure=program.stop is not None)[0])
             else:
                 execution = self._run_code(replace(program, inputs=(), stop=None, stdin=inputs[0]))
-                execution = replace(execution, runs=(execution,) if execution.phase == "run" else ())
-            if not execution.runs:
-                return replace(execution, runs=tuple(runs))
-            for run in execution.runs:
+                execution = replace(execution, runs=(execution,))
+            for run in execution.runs or (execution,):
                 runs.append(run)
-                if program.stop is not None and program.stop(run):
+                if run.phase == "compile" or (program.stop is not None and program.stop(run)):
                     return replace(run, runs=tuple(runs))
             share = min(2 * share, _INPUTS)
         return replace(runs[-1], runs=tuple(runs))

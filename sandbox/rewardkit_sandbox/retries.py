@@ -94,7 +94,7 @@ def check_status(status: int, body: bytes, *, url: str) -> None:
         raise SandboxError(said)
     if status in (401, 403):
         raise SandboxUnavailableError(
-            f"the sandbox server {url} refuses the token ({said}): set token= or REWARDKIT_SANDBOX_TOKEN to the server's"
+            f"the sandbox server {url} refuses the token ({said}): set token= or REWARDKIT_SANDBOX_TOKEN to its token"
         )
     if status in (404, 405):
         raise SandboxUnavailableError(f"there is no sandbox server at {url} ({said}): correct the url")

@@ -1,7 +1,7 @@
 """A sandbox behind HTTP: `POST /run_code` as SandboxFusion answers it, `POST /run` for everything a sandbox can do.
 
-`GET /` says who this is, `GET /health` and `GET /v1/ping` that it is alive. There is no TLS here: outside a network that
-you trust, put a proxy with TLS in front. Programs are as safe as the sandbox behind the server makes them.
+`GET /` says who this is, `GET /health` and `GET /v1/ping` that it is alive. There is no TLS here: outside a network
+that you trust, put a proxy with TLS in front. Programs are as safe as the sandbox behind the server makes them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import ipaddress
 import logging
 import socket
 import socketserver
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardkit.errors import ConfigError, SandboxError
 from rewardkit.programs import Execution, Limits, Program
 from rewardkit.protocols import Sandbox
 from rewardkit_sandbox import fusion
-from rewardkit_sandbox.messages import BUSY, Answer, Batch, Greeting, decode, encode
+from rewardkit_sandbox.messages import BUSY, NAME, PROTOCOL, Answer, Batch, Greeting, decode, encode
 
 CEILING = Limits(wall_s=300, cpu_s=600, memory_mb=4096, processes=256, disk_mb=256, files=16384, output_kb=16384)
 
@@ -36,6 +38,8 @@ _IDLE_S = 75.0
 _CONNECTIONS = 512
 _BODY = 256 * 2**20
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class RefusedError(Exception):
@@ -68,7 +72,12 @@ class SandboxServer:
             raise ConfigError(f"everyone who reaches host={host!r} could run programs: give a token, or use 127.0.0.1")
         self.sandbox = sandbox
         self.greeting = Greeting(
-            version=version("agentic-rewardkit"), sandbox=sandbox.identity(), workers=workers, limits=limits
+            name=NAME,
+            protocol=PROTOCOL,
+            version=version("agentic-rewardkit"),
+            sandbox=sandbox.identity(),
+            workers=workers,
+            limits=limits,
         )
         self._token = token
         self._pool = ThreadPoolExecutor(workers, "rewardkit-serve")
@@ -96,6 +105,7 @@ class SandboxServer:
         self._thread.join()
         with self._idle:
             self._idle.wait_for(lambda: self._active == 0, timeout=grace_s)
+        self._listener.hang_up()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.sandbox.close()
 
@@ -117,29 +127,35 @@ class SandboxServer:
                 return False
         return hmac.compare_digest(given.strip().encode(), self._token.encode())
 
-    def answer(self, path: str, body: bytes) -> Any:
-        """Return what to say to `POST path`; raises RefusedError."""
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count one request as under way, from before it is acted on until it is answered."""
         with self._idle:
-            if self._closing:
-                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is being stopped")
             self._active += 1
         try:
-            return self._run(body) if path == "/run" else self._run_code(body)
-        except (ConfigError, ValueError) as error:
-            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            yield
         finally:
             with self._idle:
                 self._active -= 1
                 self._idle.notify_all()
 
+    def answer(self, path: str, body: bytes) -> Any:
+        """Return what to say to `POST path`; raises RefusedError."""
+        if self._closing:
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is being stopped")
+        try:
+            return self._run(body) if path == "/run" else self._run_code(body)
+        except ConfigError as error:
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+
     def _run(self, body: bytes) -> list[Answer]:
-        batch = decode(body, Batch)
+        batch = _decoded(body, Batch)
         stop = _failed if batch.stop_at_failure else None
         outcomes = self._outcomes([replace(p, stop=stop) if p.inputs else p for p in batch.programs])
         return [Answer(error=BUSY) if outcome is None else Answer.of(outcome) for outcome in outcomes]
 
     def _run_code(self, body: bytes) -> fusion.RunCodeAnswer:
-        program = fusion.program_of(decode(body, fusion.RunCode), self.greeting.limits)
+        program = fusion.program_of(_decoded(body, fusion.RunCode), self.greeting.limits)
         (outcome,) = self._outcomes([program])
         if outcome is None:  # the only status that verl's client tries again
             raise RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "all workers are busy")
@@ -171,6 +187,15 @@ def _ended(future: Future[Execution | SandboxError | ConfigError], deadline: flo
         return future.result(timeout=max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         return None if future.cancel() else future.result()
+    except CancelledError:  # the server is closed
+        return None
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return decode(body, kind)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _failed(execution: Execution) -> bool:
@@ -194,33 +219,47 @@ class _Listener(socketserver.ThreadingTCPServer):
 
     def __init__(self, server: SandboxServer, host: str, port: int) -> None:
         self.sandbox_server = server
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._connected: set[socket.socket] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
+    def hang_up(self) -> None:
+        """End all connections."""
+        for connection in list(self._connected):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
+        if len(self._connected) < _CONNECTIONS:
+            self._connected.add(request)
             super().process_request(request, client_address)
         else:
+            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+    def shutdown_request(self, request: Any) -> None:
+        self._connected.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # as the base class has it
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # a client that left is no error
+            _LOG.exception("a request of %s failed", client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     """Reads requests and writes answers; what they mean is the server's affair."""
 
-    server: _Listener
+    server: _Listener  # pyright: ignore[reportIncompatibleVariableOverride]
+    server_version = "rewardkit"
+    sys_version = ""
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # head and body in one packet
     timeout = _IDLE_S
 
-    def do_GET(self) -> None:  # the name is the base class's
+    def do_GET(self) -> None:
         pages: dict[str, Any] = {"/health": {"status": "ok"}, "/v1/ping": "pong"}
         if self.path in pages:
             self._reply(HTTPStatus.OK, pages[self.path])
@@ -233,18 +272,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._admitted():
             return
-        body = self._body()
-        if body is None:
-            return
         try:
-            answer = self.server.sandbox_server.answer(self.path, body)
+            body = self._body()
         except RefusedError as refused:
-            self._reply(refused.status, {"detail": str(refused)})
-        except Exception as error:
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
-            raise
-        else:
-            self._reply(HTTPStatus.OK, answer)
+            self._refuse(refused.status, str(refused))
+            return
+        with self.server.sandbox_server.request():
+            try:
+                answer = self.server.sandbox_server.answer(self.path, body)
+            except RefusedError as refused:
+                self._reply(refused.status, {"detail": str(refused)})
+            except Exception as error:
+                self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+                raise
+            else:
+                self._reply(HTTPStatus.OK, answer)
+            self.wfile.flush()
 
     def _admitted(self) -> bool:
         if self.server.sandbox_server.admits(self.headers.get("Authorization", "")):
@@ -252,29 +295,25 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong")
         return False
 
-    def _body(self) -> bytes | None:
-        """Return the body of a request to run something, or refuse it. JSON only: a web page must not reach us."""
+    def _body(self) -> bytes:
+        """Return the body of a request to run something; raises RefusedError.
+
+        It has to be JSON by name, which a web page cannot send to another server unasked.
+        """
         length = self.headers.get("Content-Length", "")
         kind = self.headers.get_content_type()
-        refusals: list[tuple[Callable[[], bool], HTTPStatus, str]] = [
-            (lambda: self.path not in ("/run", "/run_code"), HTTPStatus.NOT_FOUND, f"there is no page {self.path!r}"),
-            (
-                lambda: kind != "application/json",
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"{kind!r} is not application/json",
-            ),
-            (lambda: not length.isdecimal(), HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing"),
-            (lambda: int(length) > _BODY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has over {_BODY} bytes"),
-        ]
-        for applies, status, detail in refusals:
-            if applies():
-                self._refuse(status, detail)
-                return None
+        if self.path not in ("/run", "/run_code"):
+            raise RefusedError(HTTPStatus.NOT_FOUND, f"there is no page {self.path!r}")
+        if kind != "application/json":
+            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body is {kind!r}, not application/json")
+        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "the request has no Content-Length")
+        if len(length) > 15 or int(length) > _BODY:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {_BODY} bytes")
         body = self.rfile.read(int(length))
-        if len(body) == int(length):
-            return body
-        self.close_connection = True
-        return None
+        if len(body) < int(length):
+            raise ConnectionAbortedError("the client left before the end of its request")
+        return body
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Reply without having read the body, so that this is the last reply on the connection."""
