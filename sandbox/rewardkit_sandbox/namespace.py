@@ -1,7 +1,7 @@
-"""The embedded sandbox: the same workers as in containers, behind user, pid, mount, ipc and net namespaces of their own.
+"""The embedded sandbox: the same workers as in containers, behind user, pid, mount, ipc and net namespaces.
 
-For Linux, as root and as an ordinary user, with nothing installed. Programs see a read-only `/usr` and the interpreter of
-the host, and nothing else of it. Memory is watched rather than fenced: see docs/design/sandbox.md.
+For Linux, as root and as an ordinary user, with nothing installed. Programs see a read-only `/usr` and the interpreter
+of the host, and nothing else of it. Memory is watched rather than fenced: see docs/design/sandbox.md.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class NamespaceSandbox(WarmSandbox):
             command = [_interpreter(), "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP]
             launcher = subprocess.Popen(
                 command,
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
                 env={"LANG": "C.UTF-8"},
                 cwd="/",

@@ -39,8 +39,8 @@ class WarmSandbox:
     """A pool of `workers` (default: one per core) that start when they are first needed.
 
     `limits` are the ceiling of every program and what a program gets that names none. A worker is replaced after
-    `recycle_after` programs. Thread-safe; after a fork the child has to make its own. Raises ConfigError for options that
-    cannot be right.
+    `recycle_after` programs. Thread-safe; after a fork the child has to make its own. Raises ConfigError for options
+    that cannot be right.
     """
 
     name = "warm"

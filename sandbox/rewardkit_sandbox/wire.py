@@ -1,4 +1,4 @@
-"""The host's side of a worker's stream: programs out, executions in. Nothing that comes back is trusted but in its size."""
+"""The host's side of a worker's stream: programs out, executions in; what comes back is trusted in nothing."""
 
 from __future__ import annotations
 

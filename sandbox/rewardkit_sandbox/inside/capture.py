@@ -7,6 +7,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _CHUNK = 1 << 16
@@ -90,7 +91,7 @@ class Job:
         _, status, usage = os.wait4(self.pid, 0)
         used = usage.ru_utime + usage.ru_stime
         code = os.waitstatus_to_exitcode(status)
-        if self.limit is None and code in (-signal.SIGKILL, -signal.SIGXCPU) and used > self.limits["cpu_s"] - 0.1:
+        if self.limit is None and code in (-signal.SIGKILL, -signal.SIGXCPU) and used > 0.7 * self.limits["cpu_s"]:
             self.limit = "cpu_s"
         self.outcome = {
             "exit": code,
@@ -117,69 +118,76 @@ class Job:
         return {**self.outcome, **sizes, "limit": self.limit, "truncated": self.truncated, "stopped": self.stopped}
 
 
-def watch(
-    jobs: list[Job],
-    *,
-    members: Callable[[Job], list[int]],
-    others: dict[int, Callable[[], None]],
-    on_end: Callable[[Job], None],
-) -> None:
-    """Run until all `jobs` have ended.
+class Watch:
+    """Watches jobs until all have ended.
 
-    `members` lists the processes of a job, for their memory; `others` are more descriptors to serve, each with what to do
-    when it can be read; `on_end` is called when a job's first process has been reaped, before its pipes are emptied.
+    `members` lists the processes of a job, for their memory. `others` are more descriptors to serve, each with what to
+    do when it can be read. `on_end` is called when a job's first process has been reaped, before its pipes are emptied.
     """
-    poller = select.poll()
-    owners: dict[int, Job] = {}
-    for job in jobs:
-        for descriptor in (job.handle, job.stdout, job.stderr):
-            poller.register(descriptor, select.POLLIN)
-            owners[descriptor] = job
-        if job.stdin >= 0:
-            poller.register(job.stdin, select.POLLOUT)
-            owners[job.stdin] = job
-    for descriptor in others:
-        poller.register(descriptor, select.POLLIN)
-    running = list(jobs)
-    look = time.monotonic() + _FIRST_LOOK
-    while running:
-        now = time.monotonic()
-        if now >= look:
-            _look_at_memory(running, members)
-            look = now + _NEXT_LOOK
-        for job in running:
-            if now >= job.deadline and job.limit is None and not job.stopped:
-                job.stop("wall_s")
-        next_turn = min([look, *(j.deadline for j in running if j.limit is None and not j.stopped)])
-        for descriptor, _ in poller.poll(max(0.0, next_turn - now) * 1000):
-            if descriptor in others:
-                others[descriptor]()
-                continue
-            job = owners[descriptor]
-            if descriptor == job.handle:
-                poller.unregister(descriptor)
-                job.finish()
-                running.remove(job)
-                on_end(job)
-            elif descriptor == job.stdin:
-                job.write()
-                if job.stdin < 0:
-                    poller.unregister(descriptor)
-            elif not job.outcome and not job.read(descriptor):
-                poller.unregister(descriptor)
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        *,
+        members: Callable[[Job], list[int]],
+        on_end: Callable[[Job], None],
+        others: dict[int, Callable[[], None]] | None = None,
+    ) -> None:
+        self.running = list(jobs)
+        self.members = members
+        self.on_end = on_end
+        self.serve: dict[int, Callable[[], None]] = dict(others or {})
+        self.poller = select.poll()
+        self.look = time.monotonic() + _FIRST_LOOK
+        for descriptor in self.serve:
+            self.poller.register(descriptor, select.POLLIN)
         for job in jobs:
-            if job.outcome and job.handle in owners:
-                _release(job, poller, owners)
+            self._add(job.handle, partial(self._end, job))
+            self._add(job.stdout, partial(self._read, job, job.stdout))
+            self._add(job.stderr, partial(self._read, job, job.stderr))
+            if job.stdin >= 0:
+                self._add(job.stdin, partial(self._write, job, job.stdin), select.POLLOUT)
 
+    def run(self) -> None:
+        """Return when all jobs have ended."""
+        while self.running:
+            now = time.monotonic()
+            if now >= self.look:
+                _look_at_memory(self.running, self.members)
+                self.look = now + _NEXT_LOOK
+            waiting = [job for job in self.running if job.limit is None and not job.stopped]
+            for job in waiting:
+                if now >= job.deadline:
+                    job.stop("wall_s")
+            wake = min([self.look, *(job.deadline for job in waiting)])
+            for descriptor, _ in self.poller.poll(max(0.0, wake - now) * 1000):
+                if descriptor in self.serve:  # else it was closed a moment ago
+                    self.serve[descriptor]()
 
-def _release(job: Job, poller: select.poll, owners: dict[int, Job]) -> None:
-    for descriptor in [d for d, owner in owners.items() if owner is job]:
-        del owners[descriptor]
-        try:
-            poller.unregister(descriptor)
-        except KeyError:
-            pass
-    job.drain()
+    def _add(self, descriptor: int, serve: Callable[[], None], event: int = select.POLLIN) -> None:
+        self.poller.register(descriptor, event)
+        self.serve[descriptor] = serve
+
+    def _drop(self, descriptor: int) -> None:
+        if self.serve.pop(descriptor, None) is not None:
+            self.poller.unregister(descriptor)
+
+    def _read(self, job: Job, descriptor: int) -> None:
+        if not job.read(descriptor):
+            self._drop(descriptor)
+
+    def _write(self, job: Job, descriptor: int) -> None:
+        job.write()
+        if job.stdin < 0:
+            self._drop(descriptor)
+
+    def _end(self, job: Job) -> None:
+        for descriptor in (job.handle, job.stdout, job.stderr, job.stdin):
+            self._drop(descriptor)
+        job.finish()
+        self.running.remove(job)
+        self.on_end(job)
+        job.drain()
 
 
 def _look_at_memory(jobs: list[Job], members: Callable[[Job], list[int]]) -> None:

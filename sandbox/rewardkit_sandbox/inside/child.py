@@ -25,8 +25,8 @@ from rewardkit_sandbox.inside.walls import WORK
 
 _AS_MARGIN_MB = 256  # what an idle interpreter maps, several times over
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}  # noqa: S108
-_COMPILED = "/tmp/main"  # noqa: S108
+ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}
+_COMPILED = "/tmp/main"
 # language: suffix of its source file, how it is compiled, how it is run; {} is the source.
 LANGUAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "bash": (".sh", (), ("bash", "{}")),
@@ -188,7 +188,7 @@ def _execute(compiled: types.CodeType, argv: list[str], *, reseed: bool) -> NoRe
     sys.modules["__main__"] = module
     status = 0
     try:
-        exec(compiled, namespace)  # noqa: S102  this is what the walls are for
+        exec(compiled, namespace)
     except SystemExit as error:
         status = _status_of(error)
     except BaseException as error:
@@ -202,7 +202,7 @@ def _end(status: int, namespace: dict[str, Any]) -> int:
     try:
         threading = sys.modules.get("threading")
         if threading is not None:
-            threading._shutdown()  # type: ignore[attr-defined]
+            threading._shutdown()
         atexit._run_exitfuncs()
         namespace.clear()
         gc.collect()

@@ -11,7 +11,7 @@ _LENGTHS = struct.Struct(">II")
 PREFIX = _LENGTHS.size
 
 
-def lengths(prefix: bytes) -> tuple[int, int]:
+def lengths(prefix: bytes | bytearray) -> tuple[int, int]:
     """Return how long the header and the payload of a frame are that starts with `prefix`."""
     first, second = _LENGTHS.unpack(prefix)
     return first, second
@@ -41,7 +41,7 @@ def wanted(buffer: bytearray) -> int:
     """Return how many more bytes the first frame of `buffer` needs, at least 1."""
     if len(buffer) < _LENGTHS.size:
         return _LENGTHS.size - len(buffer)
-    return max(1, _LENGTHS.size + sum(_LENGTHS.unpack_from(buffer)) - len(buffer))
+    return max(1, _LENGTHS.size + sum(lengths(buffer[: _LENGTHS.size])) - len(buffer))
 
 
 def read(descriptor: int, buffer: bytearray) -> tuple[dict[str, Any], bytes]:

@@ -1,6 +1,6 @@
 """Run one program several times from the same start, and bring its files back; the first process of its namespace.
 
-Each run is a fork of this process, from which nothing is left before the next one starts. The runs are of one program, so
+Each run is a fork of this process, of which nothing is left before the next one starts. The runs are of one program, so
 it may know its own inputs; it cannot reach this process, which is not dumpable and deaf to signals.
 """
 
@@ -17,8 +17,16 @@ from typing import Any, NoReturn
 
 from rewardkit_sandbox.inside import capture, frames, kernel
 
-_PRIVATE = ("/tmp", "/dev/shm")  # noqa: S108
-_NO_RUN = {"exit": 1, "wall": 0.0, "cpu": 0.0, "memory": 0.0, "limit": None, "truncated": False, "stopped": False}
+_PRIVATE = ("/tmp", "/dev/shm")
+_NO_RUN: dict[str, Any] = {
+    "exit": 1,
+    "wall": 0.0,
+    "cpu": 0.0,
+    "memory": 0.0,
+    "limit": None,
+    "truncated": False,
+    "stopped": False,
+}
 
 
 class Runner:
@@ -42,7 +50,7 @@ class Runner:
         for descriptor in (stdin[0], out[1], err[1]):
             os.close(descriptor)
         job = capture.Job(pid, (stdin[1], out[0], err[0]), content, self.limits)
-        capture.watch([job], members=lambda _: _all_others(), others={}, on_end=lambda _: _kill_others())
+        capture.Watch([job], members=lambda _: _all_others(), on_end=lambda _: _kill_others()).run()
         return job
 
     def send(self, phase: str, job: capture.Job, files: dict[str, bytes]) -> None:

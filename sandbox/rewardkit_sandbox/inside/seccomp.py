@@ -1,7 +1,7 @@
 """The system calls that no program gets, as a seccomp filter in classic BPF for x86-64 and arm64.
 
 The namespaces are the wall; the filter takes away what could be used against the kernel behind it, and what could make
-new namespaces. Calls are refused with an error, so that a program that only tries goes on; a foreign architecture kills.
+new namespaces. Calls are refused with an error, so that a program that only tries goes on; foreign architectures kill.
 """
 
 from __future__ import annotations

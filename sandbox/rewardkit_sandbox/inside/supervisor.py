@@ -1,4 +1,4 @@
-"""The first process behind the outer wall: takes orders from the host, hands them to fresh copies, reports what happened.
+"""The first process behind the outer wall: takes orders from the host, has fresh copies run them, and reports.
 
 It never runs a program. One order at a time: a program, or a program and its peer. It ends, and all with it, when its
 stream from the host does.
@@ -73,10 +73,9 @@ class Supervisor:
     """Keeps spares ready and runs orders."""
 
     def __init__(
-        self, host_in: int, host_out: int, orders: socket.socket, ceilings: dict[str, Any], *, own: set[int]
+        self, streams: tuple[int, int], orders: socket.socket, ceilings: dict[str, Any], *, own: set[int]
     ) -> None:
-        self.host_in = host_in
-        self.host_out = host_out
+        self.host_in, self.host_out = streams
         self.orders = orders
         self.ceilings = ceilings
         self.buffer = bytearray()
@@ -163,7 +162,7 @@ class Supervisor:
             strangers = [pid for pid in found if pid not in ours]
             return strangers if len(jobs) == 1 else [pid for pid in strangers if _place(pid) == _place(job.pid)]
 
-        capture.watch(jobs, members=members, others={self.host_in: self.listen}, on_end=on_end)
+        capture.Watch(jobs, members=members, on_end=on_end, others={self.host_in: self.listen}).run()
 
     def listen(self) -> None:
         """Read what the host says while a program runs; its end is ours."""
@@ -189,13 +188,15 @@ class Supervisor:
                 continue
             if frames.wanted(buffer) > most:
                 raise OSError("a run reports more than its limits allow")
-            ready, _, _ = select.select([spare.control, self.host_in], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select(
+                [spare.control.fileno(), self.host_in], [], [], max(0.0, deadline - time.monotonic())
+            )
             if not ready:
                 raise OSError("the runs of a program do not end")
             if self.host_in in ready:  # "enough", or the host's end: nothing else may come now
                 self.listen()
                 self.tell_enough(spare)
-            if spare.control in ready:
+            if spare.control.fileno() in ready:
                 piece = spare.control.recv(1 << 20)
                 if not piece:
                     break
@@ -250,7 +251,7 @@ def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
             os.close(descriptor)
         zygote.serve(theirs, config["level"])
     theirs.close()
-    supervisor = Supervisor(host_in, host_out, ours, config["ceilings"], own=own)
+    supervisor = Supervisor((host_in, host_out), ours, config["ceilings"], own=own)
     supervisor.fill()
     supervisor.collect()
     supervisor.spares[0].wait()

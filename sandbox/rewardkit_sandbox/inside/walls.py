@@ -1,7 +1,7 @@
 """The two walls: the outer one around a worker for its whole life, the inner one around a single program.
 
-The outer wall is only built here where there is no container. Each program then gets, whatever is outside, its own user,
-pid, mount and ipc namespaces, private and limited `/tmp` and `/dev/shm`, a `/proc` of its own, no capability, and the
+The outer wall is only built here where there is no container. Each program then gets, whatever is outside, user, pid,
+mount and ipc namespaces of its own, private and limited `/tmp` and `/dev/shm`, a `/proc`, no capability, and the
 system-call filter. Not covered: memory, which the supervisor watches.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from rewardkit_sandbox.inside import kernel
 
 NOBODY = 65534
-WORK = "/tmp/work"  # noqa: S108  inside, where /tmp is private
+WORK = "/tmp/work"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _FILES = {
     "/etc/passwd": f"nobody:x:{NOBODY}:{NOBODY}:nobody:/tmp:/bin/sh\n",
@@ -26,10 +26,10 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
 
 
 def enter_namespaces(shown: list[str]) -> None:
-    """Go behind an outer wall where only the paths `shown` of the host are left, read-only; the caller goes on as pid 1.
+    """Go behind an outer wall where only the paths `shown` of the host are left, read-only, and go on as pid 1 there.
 
-    Forks: the process outside waits for the one inside and ends with it. For root and for ordinary users. Raises OSError
-    where the kernel refuses.
+    Forks: the process outside waits for the one inside and ends with it. For root and for ordinary users. Raises
+    OSError where the kernel refuses.
     """
     flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID
     user, group, is_root = os.geteuid(), os.getegid(), os.geteuid() == 0
@@ -53,15 +53,15 @@ def enter_namespaces(shown: list[str]) -> None:
 def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCallFilter, *, level: str) -> None:
     """Put this process, fresh from `kernel.clone`, behind the inner wall; it never leaves it again.
 
-    `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files and processes; `calls` is the
-    filter of system calls.
+    `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files and processes; `calls` is
+    the filter of system calls.
     """
     size = f"size={ceilings['disk_mb']}m,nr_inodes={ceilings['files'] + 16},mode=1777"
     if level == "namespace":
         _map_user(NOBODY, NOBODY)
         hard = kernel.MS_NOSUID | kernel.MS_NODEV
-        kernel.mount("tmpfs", "/tmp", "tmpfs", hard, size)  # noqa: S108
-        kernel.mount("tmpfs", "/dev/shm", "tmpfs", hard | kernel.MS_NOEXEC, size)  # noqa: S108
+        kernel.mount("tmpfs", "/tmp", "tmpfs", hard, size)
+        kernel.mount("tmpfs", "/dev/shm", "tmpfs", hard | kernel.MS_NOEXEC, size)
         kernel.mount("proc", "/proc", "proc", hard | kernel.MS_NOEXEC)
         for path in hidden:
             kernel.mount("tmpfs", path, "tmpfs", hard | kernel.MS_NOEXEC | kernel.MS_RDONLY, "size=4k")
@@ -74,7 +74,7 @@ def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCal
 
 def writable_places() -> list[str]:
     """Return the writable mount points that the inner wall must hide; raises OSError where `/` itself is writable."""
-    own = {"/tmp", "/dev/shm", "/proc"}  # noqa: S108
+    own = {"/tmp", "/dev/shm", "/proc"}
     if os.access("/", os.W_OK) or os.access("/dev", os.W_OK):
         raise OSError("the root of the sandbox is writable")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
@@ -108,9 +108,9 @@ def _set_ceilings(ceilings: dict[str, Any]) -> None:
 
 
 def _build_root(shown: list[str]) -> None:
-    """Make a root file system out of nothing but `shown`, bare devices and a `/proc`; nothing else of the host is left."""
+    """Make a root file system of nothing but `shown`, bare devices and a `/proc`; nothing else of the host is left."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    root = next(p for p in ("/mnt", "/media", "/srv", "/opt", "/home", "/tmp") if _is_free(p, shown))  # noqa: S108
+    root = next(p for p in ("/mnt", "/media", "/srv", "/opt", "/home", "/tmp") if _is_free(p, shown))
     kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=16m,mode=755")
     for path in shown:
         _show(path, root + path)

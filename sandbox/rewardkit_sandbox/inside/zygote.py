@@ -13,23 +13,24 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from rewardkit_sandbox.inside import child, frames, kernel, seccomp, walls
 
 _WARM_UP = "def f(a, b=1):\n    return [str(i) for i in range(a)]\nclass C:\n    x = f(3)\nprint(end='')\n"
 _CONTROL = 32  # above the descriptors that programs count on
-_PRELOADED = (
-    "abc argparse array ast base64 bisect cmath collections collections.abc contextlib copy csv dataclasses datetime "
-    "decimal enum fractions functools hashlib heapq io itertools json keyword linecache math numbers operator os.path "
-    "random re statistics string struct textwrap threading time traceback types typing warnings"
-).split()
+_PRELOADED = """
+    abc argparse array ast base64 bisect cmath collections collections.abc contextlib copy csv dataclasses datetime
+    decimal enum fractions functools hashlib heapq io itertools json keyword linecache math numbers operator os.path
+    random re statistics string struct textwrap threading time traceback types typing warnings
+"""
 
 
 def preload() -> None:
     """Import what programs often import, once for all copies."""
     register, os.register_at_fork = os.register_at_fork, lambda **_: None  # they would touch pages in every copy
     try:
-        for name in _PRELOADED:
+        for name in _PRELOADED.split():
             __import__(name)
     finally:
         os.register_at_fork = register
@@ -54,7 +55,7 @@ def serve(orders: socket.socket, level: str) -> None:
         pid = _copy(level)
         if pid == 0:
             os.close(orders.fileno())
-            _become(descriptors[0], lambda: walls.isolate(header, hidden, calls, level=level))
+            _become(descriptors[0], partial(walls.isolate, header, hidden, calls, level=level))
         os.close(descriptors[0])
         orders.sendall(pid.to_bytes(8, "big", signed=True))
 
@@ -75,7 +76,7 @@ def _become(control: int, isolate: Callable[[], None]) -> None:
         control = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, _CONTROL)
         os.closerange(3, _CONTROL)
         isolate()
-        exec(compile(_WARM_UP, "warm-up", "exec"), {})  # noqa: S102  so that its pages are this copy's own already
+        exec(compile(_WARM_UP, "warm-up", "exec"), {})
     except BaseException as error:
         frames.write(control, b"E" + f"{type(error).__name__}: {error}".encode())
         os._exit(70)
