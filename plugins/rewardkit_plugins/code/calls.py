@@ -20,6 +20,7 @@ from rewardkit_plugins.code.suites import AssertSuite, CallSuite, StdinSuite, Su
 Status = Literal[
     "passed", "failed", "error", "timeout", "memory", "output", "limit", "crashed", "forged", "compile_error"
 ]
+PATIENCE = 3
 _SERVE = "import rewardkit_harness\nrewardkit_harness.serve()"
 _JUDGE = "import rewardkit_harness\nrewardkit_harness.judge()"
 _LIMITS: dict[str, Status] = {"wall_s": "timeout", "cpu_s": "timeout", "memory_mb": "memory", "output_kb": "output"}
@@ -43,7 +44,8 @@ class Verdict:
 class Rules:
     """How tests are run: `seconds` for each, `total_seconds` for all of one program; numbers within `rtol` or `atol`.
 
-    With `stop` the first test that is not passed is the last.
+    With `stop` the first test that is not passed is the last. A program that has not had the CPU for so long (another
+    one had it, or it sleeps) gets `PATIENCE` times as much wall time.
     """
 
     seconds: float
@@ -53,9 +55,9 @@ class Rules:
     rtol: float
     atol: float
 
-    def limits(self, seconds: float) -> Limits:
-        """Return the limits of a program that may take `seconds`."""
-        return Limits(wall_s=seconds, cpu_s=seconds, memory_mb=self.memory_mb)
+    def limits(self, cpu_s: float, wall_s: float) -> Limits:
+        """Return the limits of a program that may take so many seconds."""
+        return Limits(wall_s=wall_s, cpu_s=cpu_s, memory_mb=self.memory_mb)
 
 
 class Attempt:
@@ -76,13 +78,12 @@ class Attempt:
 
     def take(self, execution: Execution) -> None:
         """Take in how it ended; raises RewardError for tests that cannot be run."""
-        self.spent += execution.wall_s
-        known = len(self.verdicts)
+        self.spent += sum(run.wall_s for run in execution.runs) or execution.wall_s
         self._take(execution)
-        failed = any(not verdict.passed for verdict in self.verdicts[known:])
-        if len(self.verdicts) == known or self.spent >= self.rules.total_seconds:
-            self._rest("timeout", f"no end of all tests after {self.rules.total_seconds:g} s")
+        failed = any(not verdict.passed for verdict in self.verdicts)
         self.done = self.done or len(self.verdicts) >= self.tests or (failed and self.rules.stop)
+        if not self.done and self.spent >= self.rules.total_seconds:
+            self._rest("timeout", f"no end of all tests after {self.rules.total_seconds:g} s")
 
     def _take(self, execution: Execution) -> None:
         raise NotImplementedError
@@ -92,10 +93,6 @@ class Attempt:
         self.verdicts += [Verdict(status=status, note=note)] * (self.tests - len(self.verdicts))
         self.done = True
 
-    @property
-    def _left(self) -> float:
-        return max(self.rules.total_seconds - self.spent, 0.1)
-
 
 class StdinAttempt(Attempt):
     """A program that reads its input and prints its output; both are compared here, outside the sandbox."""
@@ -103,30 +100,29 @@ class StdinAttempt(Attempt):
     def __init__(self, code: str, suite: StdinSuite, language: str, rules: Rules) -> None:
         super().__init__(code, language, len(suite.inputs), rules)
         self._suite = suite
-        self._judged: list[Verdict] = []
 
     def program(self) -> Program:
         """Return the program with all its inputs."""
-        self._judged.clear()
+        spent: list[float] = []
+
+        def stop(run: Execution) -> bool:
+            spent.append(run.wall_s)
+            passed = not self.rules.stop or self._verdict(run, self._suite.outputs[len(spent) - 1]).passed
+            return not passed or sum(spent) >= self.rules.total_seconds
+
         return Program(
             code=self.code,
             language=self.language,
             inputs=tuple(text.encode(errors="replace") for text in self._suite.inputs),
-            stop=self._stop,
-            limits=self.rules.limits(self.rules.seconds),
+            stop=stop,
+            limits=self.rules.limits(self.rules.seconds, self.rules.seconds * PATIENCE),
         )
 
-    def _stop(self, run: Execution) -> bool:
-        verdict = self._verdict(run, self._suite.outputs[len(self._judged)])
-        self._judged.append(verdict)
-        spent = sum(one.seconds for one in self._judged)
-        return (self.rules.stop and not verdict.passed) or spent >= self.rules.total_seconds
-
     def _take(self, execution: Execution) -> None:
-        if execution.phase == "compile":
+        if execution.phase == "compile" or not execution.runs:
             self._rest("compile_error", _last_line(execution.stderr) or "it does not compile")
-        else:
-            self.verdicts += self._judged
+        pairs = zip(execution.runs, self._suite.outputs, strict=False)
+        self.verdicts += [self._verdict(run, output) for run, output in pairs if not self.done]
 
     def _verdict(self, run: Execution, expected: str) -> Verdict:
         if run.limit is not None:
@@ -145,11 +141,13 @@ class CallAttempt(Attempt):
     def __init__(self, code: str, suite: AssertSuite | CallSuite, rules: Rules) -> None:
         super().__init__(code, "python", len(suite.tests if isinstance(suite, AssertSuite) else suite.calls), rules)
         self._suite = suite
+        self._patience = 1
 
     def program(self) -> Program:
         """Return the candidate's program, with the judge of the tests that are left as its peer."""
-        limits = self.rules.limits(self._left)
-        orders = json.dumps({**self._orders(len(self.verdicts)), "seconds": self.rules.seconds})
+        left = max(self.rules.total_seconds - self.spent, 0.1)
+        limits = self.rules.limits(left, left)
+        orders = json.dumps({**self._orders(len(self.verdicts)), "seconds": self.rules.seconds * self._patience})
         return Program(
             code=_SERVE,
             files={"candidate.py": self.code.encode()},
@@ -179,17 +177,24 @@ class CallAttempt(Attempt):
         ]
         self.verdicts += verdicts
         last = lines[-1].get("status", "done") if lines else ""
+        if last == "timeout" and self._patience == 1 and execution.cpu_s < self.rules.seconds / 2:
+            self._patience = PATIENCE
+            self.verdicts.pop()
+            return
+        self._patience = 1
         if last == "forged":
             self._rest("forged", "after a forged answer no other counts")
-        elif last == "" or (last in ("passed", "failed", "error") and not self._may_end_after(last, execution)):
+        elif len(self.verdicts) < self.tests and last not in self._ends(execution):
             status, note = _ending(execution, {})
             self.verdicts.append(Verdict(status=status, note=note))
 
-    def _may_end_after(self, last: str, execution: Execution) -> bool:
-        """Return whether a report may end there: its judge has stopped, or all that follows did not fit in its output."""
+    def _ends(self, execution: Execution) -> tuple[str, ...]:
+        """Return the statuses that a report may end with; after any other, the judge did not survive the next test."""
         assert execution.peer is not None
-        stopped = last != "passed" and self.rules.stop and isinstance(self._suite, AssertSuite)
-        return stopped or execution.peer.truncated
+        ends = ("done", "timeout", "crashed")
+        if execution.peer.truncated:
+            return (*ends, "passed", "failed", "error")
+        return (*ends, "failed", "error") if self.rules.stop and isinstance(self._suite, AssertSuite) else ends
 
     def _verdict(self, execution: Execution, line: dict[str, Any], number: int) -> Verdict:
         status, note = line["status"], line.get("note", "")

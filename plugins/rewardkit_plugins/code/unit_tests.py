@@ -28,7 +28,8 @@ class UnitTests(Sandboxed):
 
     `value` "all" pays 1.0 when every test passes, else 0.0; "fraction" pays the share that passes. With
     `stop_at_failure` (None: with "all") the first test that does not pass is the last that is run; then the counts in
-    `parts` are of those that were run. `wall_s` limits one test and `total_s` all tests of one program (seconds; the
+    `parts` are of those that were run. `test_s` limits one test (seconds of CPU time; where the CPU was busy with
+    something else, or the program sleeps, three times that of wall time) and `total_s` all tests of one program (the
     tests that are left count as not passed), `memory_mb` (MiB) a program. `max_tests` takes the first so many (0: all),
     `challenge_tests` those of MBPP's `challenge_test_list` too. Numbers in outputs and returned values agree within
     `rtol` or `atol`; asserts judge by themselves. `language` is that of programs that read and print.
@@ -45,7 +46,7 @@ class UnitTests(Sandboxed):
         value: Value = "all",
         stop_at_failure: bool | None = None,
         language: str = "python",
-        wall_s: float = 5.0,
+        test_s: float = 5.0,
         total_s: float = 30.0,
         memory_mb: int = 512,
         max_tests: int = 0,
@@ -56,8 +57,8 @@ class UnitTests(Sandboxed):
         check_choice("unit_tests: value", value, get_args(Value))
         check_whole("unit_tests: max_tests", max_tests)
         check_flag("unit_tests: challenge_tests", challenge_tests)
-        check_number("unit_tests: wall_s", wall_s, low=0.01)
-        check_number("unit_tests: total_s", total_s, low=wall_s)
+        check_number("unit_tests: test_s", test_s, low=0.01)
+        check_number("unit_tests: total_s", total_s, low=test_s)
         for name, number in (("rtol", rtol), ("atol", atol)):
             check_number(f"unit_tests: {name}", number, low=0.0)
         super().__init__("unit_tests", sandbox=sandbox, wall_s=total_s, cpu_s=total_s, memory_mb=memory_mb)
@@ -66,7 +67,7 @@ class UnitTests(Sandboxed):
         self._max_tests = max_tests
         self._challenge_tests = challenge_tests
         stop = stop_at_failure if stop_at_failure is not None else value == "all"
-        self._rules = Rules(seconds=wall_s, total_seconds=total_s, memory_mb=memory_mb, stop=stop, rtol=rtol, atol=atol)
+        self._rules = Rules(seconds=test_s, total_seconds=total_s, memory_mb=memory_mb, stop=stop, rtol=rtol, atol=atol)
 
     def signature_fields(self) -> Mapping[str, str]:
         """Return what decides the number; where testing stops does not, unless the share is paid."""
@@ -76,7 +77,7 @@ class UnitTests(Sandboxed):
             "language": self._language,
             "tests": self._max_tests or "all",
         }
-        fields |= {"challenge": self._challenge_tests, "wall_s": rules.seconds, "total_s": rules.total_seconds}
+        fields |= {"challenge": self._challenge_tests, "test_s": rules.seconds, "total_s": rules.total_seconds}
         fields |= {"memory_mb": rules.memory_mb, "rtol": rules.rtol, "atol": rules.atol}
         if self._value == "fraction":
             fields["stop_at_failure"] = rules.stop
