@@ -88,6 +88,13 @@ def rewardkit_rewards() -> list[RewardSpec]:
             batch_size=64,
         ),
         RewardSpec(
+            name="unit_tests",
+            factory="rewardkit_plugins.code.unit_tests:UnitTests",
+            summary="1 if the program in the answer passes the tests of its task, or the share that it passes",
+            needs=_SANDBOX,
+            batch_size=64,
+        ),
+        RewardSpec(
             name="executes",
             factory="rewardkit_plugins.code.executes:Executes",
             summary="1 if the program in the answer ends by itself with exit status 0",
@@ -98,5 +105,12 @@ def rewardkit_rewards() -> list[RewardSpec]:
             name="code_format",
             factory="rewardkit_plugins.code.code_format:CodeFormat",
             summary="1 if the answer holds code in a Markdown fence that parses; runs nothing",
+        ),
+        RewardSpec(
+            name="sql",
+            factory="rewardkit_plugins.code.sql:Sql",
+            summary="1 if the query in the answer returns the rows of a gold query",
+            needs=_SANDBOX,
+            batch_size=16,
         ),
     ]
