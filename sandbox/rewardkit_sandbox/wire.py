@@ -58,7 +58,7 @@ def run(transport: Transport, program: Program, ceiling: Limits) -> Execution:
     wall = max(limit["wall_s"] for limit in limits)
     transport.send(frames.pack(header, *(part for _, part in orders)), deadline=time.monotonic() + _SLACK_S)
     if not orders[0][0]["direct"]:
-        return _collect(transport, program, wall, size)
+        return _collect(transport, program, ceiling, wall=wall, size=size)
     reply, payload = _receive(transport, time.monotonic() + wall + _SLACK_S, size)
     reports = _expect(reply, "done", list)
     if len(reports) != len(pair):
@@ -68,7 +68,7 @@ def run(transport: Transport, program: Program, ceiling: Limits) -> Execution:
     return ended[0] if len(ended) == 1 else replace(ended[0], peer=ended[1])
 
 
-def _collect(transport: Transport, program: Program, wall: float, size: int) -> Execution:
+def _collect(transport: Transport, program: Program, ceiling: Limits, *, wall: float, size: int) -> Execution:
     """Receive the runs of a program until it is done, or has been told that it is enough."""
     runs: list[Execution] = []
     told = False
@@ -87,7 +87,10 @@ def _collect(transport: Transport, program: Program, wall: float, size: int) -> 
             transport.send(frames.pack({"enough": True}), deadline=time.monotonic() + _SLACK_S)
     if not runs:
         raise TransportError("a worker reported no run")
-    return replace(runs[-1], runs=tuple(runs)) if program.inputs else runs[-1]
+    if told or runs[-1].phase == "compile" or len(runs) >= len(program.inputs):
+        return replace(runs[-1], runs=tuple(runs)) if program.inputs else runs[-1]
+    rest = run(transport, replace(program, inputs=program.inputs[len(runs) :]), ceiling)
+    return replace(rest, runs=(*runs, *rest.runs))
 
 
 def _order(program: Program, ceiling: Limits) -> tuple[dict[str, Any], bytes]:

@@ -117,14 +117,18 @@ def _run_all(order: Order, control: int) -> NoReturn:
         if job.outcome["exit"] or job.limit:
             runner.send("compile", job, {})
             os._exit(1)
-    keep = {_COMPILED, order.source, WORK}
+    keep = {_COMPILED, order.source}
     for number, content in enumerate(order.inputs):
         if number:
             if runner.is_enough():
                 break
-            runs.clear(keep)
-            os.makedirs(WORK, exist_ok=True)
-            write_files(order)
+            try:
+                runs.clear(keep)
+                os.mkdir(WORK, 0o700)
+                os.chdir(WORK)
+                write_files(order)
+            except (OSError, RecursionError):
+                break  # the inputs that are left get a place of their own
         job = runner.run(lambda: become(order), content)
         runner.send("run", job, runs.fetch(order.fetch, int(order.limits["disk_mb"]) << 20))
     os._exit(0)

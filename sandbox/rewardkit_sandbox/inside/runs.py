@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import select
-import shutil
 import signal
 import stat
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 
 from rewardkit_sandbox.inside import capture, frames, kernel
 
+_LONGEST_PATH = 1024
 _PRIVATE = ("/tmp", "/dev/shm")
 _NO_RUN: dict[str, Any] = {
     "exit": 1,
@@ -71,16 +71,15 @@ class Runner:
 
 
 def clear(keep: set[str]) -> None:
-    """Remove every file that a run left, but those in `/tmp` that are named in `keep`."""
+    """Remove every file that a run left, but those in `/tmp` that are named in `keep`.
+
+    Raises OSError or RecursionError where a run has seen to it that this cannot be done.
+    """
     for top in _PRIVATE:
         for name in os.listdir(top):
             path = f"{top}/{name}"
-            if path in keep:
-                continue
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, onerror=_open_up)
-            else:
-                os.unlink(path)
+            if path not in keep:
+                _remove(path)
 
 
 def fetch(patterns: list[str], limit: int) -> dict[str, bytes]:
@@ -108,21 +107,30 @@ def fetch(patterns: list[str], limit: int) -> dict[str, bytes]:
 
 
 def _files_below(folder: str) -> list[str]:
-    paths = []
-    for parent, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        paths += [os.path.relpath(os.path.join(parent, name), folder) for name in sorted(names)]
-    return [path for path in paths if path.isprintable()]
+    """Return the paths of what is no directory, sorted; what is too deep or oddly named is left out."""
+    paths, folders = [], [folder]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            path = os.path.relpath(entry.path, folder)
+            if len(path) > _LONGEST_PATH or not path.isprintable():
+                continue
+            (folders if entry.is_dir(follow_symlinks=False) else paths).append(path)
+    return sorted(paths)
 
 
-def _open_up(remove: Callable[..., Any], path: str, _error: object) -> None:
-    """Let a directory that forbids it be emptied."""
-    os.chmod(os.path.dirname(path), 0o700)
-    os.chmod(path, 0o700, follow_symlinks=False) if os.path.isdir(path) else None
-    if remove is os.unlink:
+def _remove(path: str) -> None:
+    """Remove a file, or a directory with all that is in it, whatever their modes forbid."""
+    if os.path.islink(path) or not os.path.isdir(path):
         os.unlink(path)
-    else:
-        shutil.rmtree(path)
+        return
+    os.chmod(path, 0o700)
+    for name in os.listdir(path):
+        _remove(f"{path}/{name}")
+    os.rmdir(path)
 
 
 def _all_others() -> list[int]:

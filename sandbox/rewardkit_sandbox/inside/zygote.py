@@ -17,12 +17,12 @@ from functools import partial
 
 from rewardkit_sandbox.inside import child, frames, kernel, seccomp, walls
 
-_WARM_UP = "def f(a, b=1):\n    return [str(i) for i in range(a)]\nclass C:\n    x = f(3)\nprint(end='')\n"
+_WARM_UP = "def f(a):\n    return [str(i) for i in a]\nprint(end='')\n"
 _CONTROL = 32  # above the descriptors that programs count on
+# Each shared library that a module brings makes every copy dearer: those of hashlib, decimal or datetime are left out.
 _PRELOADED = """
-    abc argparse array ast base64 bisect cmath collections collections.abc contextlib copy csv dataclasses datetime
-    decimal enum fractions functools hashlib heapq io itertools json keyword linecache math numbers operator os.path
-    random re statistics string struct textwrap threading time traceback types typing warnings
+    abc ast bisect collections collections.abc contextlib copy dataclasses enum functools heapq io itertools json keyword
+    linecache math operator os.path random re string textwrap threading time traceback types typing warnings
 """
 
 
