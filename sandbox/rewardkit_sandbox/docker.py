@@ -102,7 +102,12 @@ class DockerSandbox(WarmSandbox):
                     _logger.info("removing the container %s of a dead process", container["Id"][:12])
                     remove(client, container["Id"])
 
-        self._daemon.call(sweep, wait=False)
+        self._daemon.call(sweep)
+
+    def close(self) -> None:
+        """Remove the containers, and let go of the daemon. Idempotent."""
+        super().close()
+        self._daemon.close()
 
     def _checked_runtime(self) -> str:
         """Return the runtime's name; raises SandboxUnavailableError where the daemon does not know it."""

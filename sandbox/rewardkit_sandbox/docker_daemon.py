@@ -6,7 +6,7 @@ asked of it (`docker`, `docker_images`).
 
 from __future__ import annotations
 
-import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PAUSE_S = (0.1, 2.0)  # between attempts: the first, and the longest
+_KNOCK_S = 5.0
 _TROUBLE_S = 5.0  # a daemon that answers with errors of its own is starting or stopping for no longer than this
 
 
@@ -47,7 +48,6 @@ class Daemon:
                 "the package 'docker' is not installed: pip install 'agentic-rewardkit[docker]'"
             )
         from docker.errors import APIError, DockerException
-        from requests.exceptions import RequestException
 
         began, pause = time.monotonic(), _PAUSE_S[0]
         patience = self._reconnect_s if wait and self._client is not None else 0.0
@@ -58,7 +58,7 @@ class Daemon:
             except APIError as error:
                 if (error.status_code or 0) < 500 or waited > min(patience, _TROUBLE_S):
                     raise SandboxError(f"the Docker daemon refuses: {error.explanation or error}") from error
-            except (DockerException, RequestException) as error:
+            except (DockerException, OSError) as error:  # those of requests are OSErrors, too
                 if waited > patience:
                     raise SandboxUnavailableError(_cure(error, self._url)) from error
             time.sleep(pause)
@@ -81,9 +81,20 @@ class Daemon:
                 options: dict[str, Any] = {**kwargs_from_env()}
                 if "base_url" not in options and (context := ContextAPI.get_current_context()) is not None:
                     options = {"base_url": context.Host, "tls": context.TLSConfig}
-                self._url = options.get("base_url") or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+                self._url = options.get("base_url") or "unix:///var/run/docker.sock"
+                _knock(self._url)
                 self._client = APIClient(version="auto", timeout=self._timeout_s, **options)
-            return self._client
+        _knock(self._url)
+        return self._client
+
+
+def _knock(url: str) -> None:
+    """Raise OSError when nobody listens at a local `url`: docker-py would say it less plainly and leak a socket."""
+    scheme, _, path = url.partition("://")
+    if scheme.endswith("unix"):
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(_KNOCK_S)
+            door.connect(f"/{path.lstrip('/')}")
 
 
 def _cure(error: BaseException, url: str) -> str:

@@ -34,7 +34,7 @@ class DockerTransport:
 
     def __init__(self, daemon: Daemon, name: str, attached: Any) -> None:
         self._daemon = daemon
-        self._name = name
+        self.name = name
         self._attached = attached  # closes the socket when it is collected
         self._socket = getattr(attached, "_sock", attached)
         self._raw = bytearray()
@@ -83,9 +83,9 @@ class DockerTransport:
         if os.getpid() != self._owner:  # a fork has a copy of what is not its own
             return
         try:
-            self._daemon.call(lambda client: remove(client, self._name), wait=False)
+            self._daemon.call(lambda client: remove(client, self.name), wait=False)
         except SandboxError as error:
-            _logger.warning("the container %s is left to the next sweep: %s", self._name, error)
+            _logger.warning("the container %s is left to the next sweep: %s", self.name, error)
 
     def _before(self, deadline: float) -> None:
         """Let the next call on the socket last until `deadline` at most."""
@@ -112,7 +112,7 @@ class DockerTransport:
 
     def _lost(self, reason: object) -> TransportError:
         complaint = self._complaint.decode(errors="replace").strip()
-        return TransportError(f"the worker in the container {self._name} is lost: {reason} {complaint}".strip())
+        return TransportError(f"the worker in the container {self.name} is lost: {reason} {complaint}".strip())
 
 
 def remove(client: APIClient, name: str) -> None:
