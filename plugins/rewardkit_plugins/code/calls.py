@@ -168,25 +168,25 @@ class CallAttempt(Attempt):
 
     def _take(self, execution: Execution) -> None:
         assert execution.peer is not None
-        ready, *lines = list(_lines(execution.peer.stdout)) or [{}]
-        if not ready.get("ready"):
-            self._rest(*_ending(execution, ready))
+        report = list(_lines(execution.peer.stdout)) or [{}]
+        if starved := self._patience == 1 and self._is_starved(execution, report[-1]):
+            report.pop()
+        elif not report[0].get("ready"):
+            self._rest(*_ending(execution, report[0]))
             return
-        verdicts = [
-            self._verdict(execution, line, n) for n, line in enumerate(lines, len(self.verdicts)) if "test" in line
-        ]
-        self.verdicts += verdicts
-        last = lines[-1].get("status", "done") if lines else ""
-        if last == "timeout" and self._patience == 1 and execution.cpu_s < self.rules.seconds / 2:
-            self._patience = PATIENCE
-            self.verdicts.pop()
-            return
-        self._patience = 1
+        self._patience = PATIENCE if starved else 1
+        lines = [line for line in report if "test" in line]
+        self.verdicts += [self._verdict(execution, line, n) for n, line in enumerate(lines, len(self.verdicts))]
+        last = lines[-1]["status"] if lines else ""
         if last == "forged":
             self._rest("forged", "after a forged answer no other counts")
-        elif len(self.verdicts) < self.tests and last not in self._ends(execution):
+        elif len(self.verdicts) < self.tests and not starved and last not in self._ends(execution):
             status, note = _ending(execution, {})
             self.verdicts.append(Verdict(status=status, note=note))
+
+    def _is_starved(self, execution: Execution, last: dict[str, Any]) -> bool:
+        """Return whether time was up for a program that had not had half as much of the CPU."""
+        return last.get("status") == "timeout" and execution.cpu_s < self.rules.seconds / 2
 
     def _ends(self, execution: Execution) -> tuple[str, ...]:
         """Return the statuses that a report may end with; after any other, the judge did not survive the next test."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 LARGEST = 8 << 20  # bytes of one message of the candidate
+LARGEST_TEXT = 64 << 20  # characters that are worth trying
 DEEPEST = 200  # levels of one value
 LONGEST_INT = 1 << 18  # hexadecimal digits
 LARGEST_VALUE = 1 << 19  # bytes of JSON that the judge reports for one call
@@ -87,6 +88,8 @@ class End:
             return value
         if kind is int:
             return value if -(1 << 63) < value < 1 << 63 else ["i", hex(value)]
+        if kind in (str, bytes) and len(value) > LARGEST_TEXT:
+            raise CannotCrossError("a text is too large to cross")
         if kind is str:
             surrogates = not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
             return ["u", *map(ord, value)] if surrogates else value
