@@ -197,7 +197,10 @@ class Supervisor:
                 self.listen()
                 self.tell_enough(spare)
             if spare.control.fileno() in ready:
-                piece = spare.control.recv(1 << 20)
+                try:
+                    piece = spare.control.recv(1 << 20)
+                except ConnectionResetError:  # it had ended before it was told that it was enough
+                    break
                 if not piece:
                     break
                 buffer += piece
@@ -249,7 +252,7 @@ def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
     if not own:
         for descriptor in (host_in, host_out, ours.fileno()):
             os.close(descriptor)
-        zygote.serve(theirs, config["level"])
+        zygote.serve(theirs, config.get("user"))
     theirs.close()
     supervisor = Supervisor((host_in, host_out), ours, config["ceilings"], own=own)
     supervisor.fill()
