@@ -63,7 +63,7 @@ class NamespaceSandbox(WarmSandbox):
 
     def boot_config(self) -> dict[str, Any]:
         """Return which paths of the host programs may see."""
-        return {"outer": "namespace", "level": "namespace", "shown": _shown()}
+        return {"outer": "namespace", "shown": _shown()}
 
 
 class SocketTransport:

@@ -70,8 +70,12 @@ class WarmSandbox:
         raise NotImplementedError
 
     def boot_config(self) -> dict[str, Any]:
-        """Return how the supervisor is to build its walls."""
-        return {"outer": "container", "level": "namespace"}
+        """Return how the supervisor is to build its walls.
+
+        "outer": "container" where there is one, or "namespace", with the paths "shown" of the host. "user": the number
+        of the user whom programs become where the kernel has no user namespaces for them; the worker must be root then.
+        """
+        return {"outer": "container"}
 
     def sweep(self) -> None:
         """Remove what dead owners left behind."""

@@ -108,7 +108,8 @@ def fetch(patterns: list[str], limit: int) -> dict[str, bytes]:
 
 def _files_below(folder: str) -> list[str]:
     """Return the paths of what is no directory, sorted; what is too deep or oddly named is left out."""
-    paths, folders = [], [folder]
+    paths: list[str] = []
+    folders = [folder]
     while folders:
         try:
             entries = list(os.scandir(folders.pop()))

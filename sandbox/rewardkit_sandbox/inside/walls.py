@@ -43,28 +43,27 @@ def enter_namespaces(shown: list[str]) -> None:
     _build_root(shown)
     kernel.set_host_name("sandbox")
     if is_root:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-    kernel.set_dumpable(True)  # or the children could not write their own uid_map
+        become_user(NOBODY)
     kernel.die_with_parent()
 
 
-def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCallFilter, *, level: str) -> None:
+def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCallFilter, *, user: int | None) -> None:
     """Put this process, fresh from `kernel.clone`, behind the inner wall; it never leaves it again.
 
     `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files and processes; `calls` is
-    the filter of system calls.
+    the filter of system calls. `user` is whom to become where there is no user namespace (see `clone_flags`).
     """
     size = f"size={ceilings['disk_mb']}m,nr_inodes={ceilings['files'] + 16},mode=1777"
-    if level == "namespace":
+    if user is None:
         _map_user(NOBODY, NOBODY)
-        hard = kernel.MS_NOSUID | kernel.MS_NODEV
-        kernel.mount("tmpfs", "/tmp", "tmpfs", hard, size)
-        kernel.mount("tmpfs", "/dev/shm", "tmpfs", hard | kernel.MS_NOEXEC, size)
-        kernel.mount("proc", "/proc", "proc", hard | kernel.MS_NOEXEC)
-        for path in hidden:
-            kernel.mount("tmpfs", path, "tmpfs", hard | kernel.MS_NOEXEC | kernel.MS_RDONLY, "size=4k")
+    hard = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("tmpfs", "/tmp", "tmpfs", hard, size)
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", hard | kernel.MS_NOEXEC, size)
+    kernel.mount("proc", "/proc", "proc", hard | kernel.MS_NOEXEC)
+    for path in hidden:
+        kernel.mount("tmpfs", path, "tmpfs", hard | kernel.MS_NOEXEC | kernel.MS_RDONLY, "size=4k")
+    if user is not None:
+        become_user(user)
     os.mkdir(WORK, 0o700)
     os.chdir(WORK)
     _set_ceilings(ceilings)
@@ -72,10 +71,28 @@ def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCal
     calls.install()
 
 
+def clone_flags(user: int | None) -> int:
+    """Return the namespaces that a program gets: all but the network's, which its worker has alone.
+
+    Without a `user` to become, a user namespace makes the others possible. With one, the zygote must be privileged: for
+    kernels that let nobody else have user namespaces.
+    """
+    flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC
+    return flags | kernel.CLONE_NEWUSER if user is None else flags
+
+
+def become_user(user: int) -> None:
+    """Be `user` for good, with no other group."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    kernel.set_dumpable(True)  # or its own /proc entries would belong to root
+
+
 def writable_places() -> list[str]:
     """Return the writable mount points that the inner wall must hide; raises OSError where `/` itself is writable."""
     own = {"/tmp", "/dev/shm", "/proc"}
-    if os.access("/", os.W_OK) or os.access("/dev", os.W_OK):
+    if os.geteuid() and (os.access("/", os.W_OK) or os.access("/dev", os.W_OK)):
         raise OSError("the root of the sandbox is writable")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         points = [line.split()[4] for line in table]

@@ -19,10 +19,10 @@ from rewardkit_sandbox.inside import child, frames, kernel, seccomp, walls
 
 _WARM_UP = "def f(a):\n    return [str(i) for i in a]\nprint(end='')\n"
 _CONTROL = 32  # above the descriptors that programs count on
-# Each shared library that a module brings makes every copy dearer: those of hashlib, decimal or datetime are left out.
+# A shared library makes every copy dearer: modules that bring one, as hashlib and decimal do, are left out.
 _PRELOADED = """
-    abc ast bisect collections collections.abc contextlib copy dataclasses enum functools heapq io itertools json keyword
-    linecache math operator os.path random re string textwrap threading time traceback types typing warnings
+    abc ast bisect collections collections.abc contextlib copy dataclasses enum functools heapq io itertools json
+    keyword linecache math operator os.path random re string textwrap threading time traceback types typing warnings
 """
 
 
@@ -36,10 +36,11 @@ def preload() -> None:
         os.register_at_fork = register
 
 
-def serve(orders: socket.socket, level: str) -> None:
+def serve(orders: socket.socket, user: int | None) -> None:
     """Make a copy for every order, until the supervisor is gone. An order brings the copy's end of a socket."""
-    hidden = walls.writable_places() if level == "namespace" else []
+    hidden = walls.writable_places()
     calls = kernel.SystemCallFilter(seccomp.build_filter(kernel.MACHINE))
+    flags = signal.SIGCHLD | kernel.CLONE_PARENT | walls.clone_flags(user)
     os.environ.clear()
     os.environ.update(child.ENVIRONMENT)
     gc.collect()
@@ -52,22 +53,15 @@ def serve(orders: socket.socket, level: str) -> None:
         if not order:
             os._exit(0)
         header, _ = frames.unpack(bytearray(order)) or ({}, b"")
-        pid = _copy(level)
+        try:
+            pid = kernel.clone(flags)
+        except OSError as error:
+            pid = -(error.errno or 1)
         if pid == 0:
             os.close(orders.fileno())
-            _become(descriptors[0], partial(walls.isolate, header, hidden, calls, level=level))
+            _become(descriptors[0], partial(walls.isolate, header, hidden, calls, user=user))
         os.close(descriptors[0])
         orders.sendall(pid.to_bytes(8, "big", signed=True))
-
-
-def _copy(level: str) -> int:
-    flags = signal.SIGCHLD | kernel.CLONE_PARENT
-    if level == "namespace":
-        flags |= kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC
-    try:
-        return kernel.clone(flags)
-    except OSError as error:
-        return -(error.errno or 1)
 
 
 def _become(control: int, isolate: Callable[[], None]) -> None:
