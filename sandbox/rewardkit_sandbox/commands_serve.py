@@ -32,7 +32,7 @@ def serve(host: str, port: int, name: str, workers: int | None, token: str | Non
     from rewardkit_sandbox.serve import CEILING, SandboxServer
 
     ceiling = _ceiling(CEILING, limits)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or len(os.sched_getaffinity(0))
     sandbox = Plugins.load().sandboxes.get(name).build(workers=workers, limits=ceiling)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -37,7 +37,7 @@ _QUEUE_S = 8.0  # verl's client waits 10 s beyond the program's own limits
 _IDLE_S = 75.0
 _CONNECTIONS = 512
 _BODY = 256 * 2**20
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("rewardkit.sandbox")
 
 T = TypeVar("T")
 
@@ -84,7 +84,10 @@ class SandboxServer:
         self._idle = threading.Condition()
         self._active = 0
         self._closing = False
-        self._listener = _Listener(self, host, port)
+        try:
+            self._listener = _Listener(self, host, port)
+        except OSError as error:
+            raise ConfigError(f"nothing can listen on host={host!r}, port={port}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
 

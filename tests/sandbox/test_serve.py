@@ -286,6 +286,11 @@ def test_others_than_this_machine_need_a_token(host):
         SandboxServer(FakeSandbox(fine), host=host, port=0)
 
 
+def test_a_port_that_is_taken_is_named():
+    with served() as (server, _), pytest.raises(ConfigError, match="port=.*in use"):
+        SandboxServer(FakeSandbox(fine), port=int(server.url.rpartition(":")[2]))
+
+
 def test_who_is_there_is_said_to_those_who_ask():
     with served(workers=3) as (server, _):
         _, said, kept = ask(server.url, "GET", "/")
