@@ -8,9 +8,12 @@ from importlib import resources
 from typing import Any
 
 _PACKAGE = "rewardkit_sandbox.inside"
-# Runs as `python3 -I -S -X utf8 -c BOOTSTRAP`, and reads what `boot_message` returns from its standard input.
+# The whole environment of a worker. With a fixed seed, sets of strings have the same order in every run.
+ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONHASHSEED": "0"}
+# Runs in a bare interpreter (see `command`), and reads what `boot_message` returns from its standard input.
 BOOTSTRAP = """
 import json, os, sys
+sys.path[:] = [path for path in sys.path if path]
 def take(size):
     kept = b""
     while len(kept) < size:
@@ -41,6 +44,11 @@ except BaseException as error:
 sys.meta_path.remove(Sent)
 supervisor.main(boot["config"])
 """
+
+
+def command(interpreter: str) -> list[str]:
+    """Return how a worker is started, in an environment that is `ENVIRONMENT` and nothing else."""
+    return [interpreter, "-s", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP]
 
 
 def boot_message(config: dict[str, Any]) -> bytes:

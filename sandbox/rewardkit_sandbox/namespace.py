@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from rewardkit.errors import SandboxError, SandboxUnavailableError
-from rewardkit_sandbox.bundle import BOOTSTRAP
+from rewardkit_sandbox.bundle import ENVIRONMENT, command
 from rewardkit_sandbox.pool import WarmSandbox
 from rewardkit_sandbox.wire import Transport, TransportError
 
@@ -44,13 +44,12 @@ class NamespaceSandbox(WarmSandbox):
         self.identity()
         ours, theirs = socket.socketpair()
         try:
-            command = [_interpreter(), "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP]
             launcher = subprocess.Popen(
-                command,
+                command(_interpreter()),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
-                env={"LANG": "C.UTF-8"},
+                env=ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
             )
