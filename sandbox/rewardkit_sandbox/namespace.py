@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from rewardkit.errors import SandboxError, SandboxUnavailableError
+from rewardkit.errors import ConfigError, SandboxError, SandboxUnavailableError
+from rewardkit.programs import Limits
 from rewardkit_sandbox.bundle import ENVIRONMENT, command
 from rewardkit_sandbox.pool import WarmSandbox
 from rewardkit_sandbox.wire import Transport, TransportError
@@ -27,10 +29,25 @@ _KILL_S = 10.0
 class NamespaceSandbox(WarmSandbox):
     """Runs programs behind Linux namespaces, without Docker; options as `WarmSandbox`.
 
+    `packages` are folders of Python packages (a virtual environment's `site-packages`) that programs may import from.
     Raises SandboxUnavailableError, with the setting to change, where the kernel does not allow it.
     """
 
     name = "namespace"
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        recycle_after: int = 5000,
+        packages: Sequence[str] = (),
+    ) -> None:
+        super().__init__(workers=workers, limits=limits, recycle_after=recycle_after)
+        self.packages = [os.path.realpath(path) for path in packages]
+        for path in self.packages:
+            if not os.path.isdir(path):
+                raise ConfigError(f"sandbox 'namespace': packages={path!r} is no folder")
 
     def identity(self) -> str:
         """Return the interpreter and the machine that programs get."""
@@ -62,7 +79,7 @@ class NamespaceSandbox(WarmSandbox):
 
     def boot_config(self) -> dict[str, Any]:
         """Return which paths of the host programs may see."""
-        return {"outer": "namespace", "shown": _shown()}
+        return {"outer": "namespace", "shown": _without_nested([*_shown(), *self.packages]), "packages": self.packages}
 
 
 class SocketTransport:
@@ -119,6 +136,11 @@ def _shown() -> list[str]:
     prefix = os.path.realpath(sys.base_prefix)
     paths = [path for path in _SHOWN if os.path.lexists(path)]
     return paths if prefix == "/usr" or prefix.startswith("/usr/") else [*paths, prefix]
+
+
+def _without_nested(paths: list[str]) -> list[str]:
+    """Return the paths without those that are shown with another one already."""
+    return [path for path in paths if not any(path != other and path.startswith(f"{other}/") for other in paths)]
 
 
 def _check_kernel() -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 import select
 import signal
+import site
 import socket
 import sys
 import time
@@ -246,6 +247,9 @@ def main(config: dict[str, Any]) -> None:
 
 def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
     """Start the zygote, and see a first copy behind its wall."""
+    if config["outer"] == "container":
+        sys.path += site.getsitepackages()  # what the image's maker has put there
+    sys.path += config.get("packages", [])
     zygote.preload()
     ours, theirs = socket.socketpair()
     own = {os.getpid(), zygote_pid} if (zygote_pid := os.fork()) else set()
