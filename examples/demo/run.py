@@ -1,6 +1,7 @@
-"""Score the four demo files, each with its own rewards, and print how each kind of attempt fared.
+"""Score the five demo files, each with its own rewards, and print how each kind of attempt fared.
 
-The scores themselves go to demo-scores-NAME.jsonl in the current folder.
+Programs are scored where there is a sandbox to run them in, and nowhere else. The scores themselves go to
+demo-scores-NAME.jsonl in the current folder.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from pathlib import Path
 from statistics import mean
 
 from rewardkit import RewardResult, Scorer, Trajectory
+from rewardkit.errors import SandboxUnavailableError
 from rewardkit.executors import open_executor
 from rewardkit.offline import score_files
 from rewardkit.serialize import Line
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
-NAMES = ("math", "open", "tags", "json")
+NAMES = ("math", "open", "tags", "json", "code")
 KINDS = ("good", "bad", "adversarial")
 
 
@@ -25,7 +27,11 @@ def main() -> None:
     print(f"{'file':12}{'lines':>6}  " + "".join(f"{kind:>13}" for kind in KINDS) + f"{'failed':>9}")
     failures: list[str] = []
     for name in NAMES:
-        lines, totals, failed = score(name)
+        try:
+            lines, totals, failed = score(name)
+        except SandboxUnavailableError as error:
+            print(f"{name + '.jsonl':12}     -  not scored, for there is no sandbox: {error}")
+            continue
         means = "".join(f"{mean(totals[kind]):13.2f}" for kind in KINDS)
         print(f"{name + '.jsonl':12}{lines:6}  {means}{len(failed):9}")
         failures += failed
