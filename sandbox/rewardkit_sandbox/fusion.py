@@ -40,6 +40,7 @@ class CommandResult:
 
     status: Literal["Finished", "Error", "TimeLimitExceeded"]
     execution_time: float | None = None
+    cpu_time: float | None = None
     return_code: int | None = None
     stdout: str | None = None
     stderr: str | None = None
@@ -94,6 +95,7 @@ def answer_of(execution: Execution) -> RunCodeAnswer:
     ended = CommandResult(
         status="TimeLimitExceeded" if late else "Finished",
         execution_time=execution.wall_s,
+        cpu_time=execution.cpu_s,
         return_code=None if late else execution.exit_code or (0 if execution.limit is None else _KILLED),
         stdout=execution.stdout.decode("utf-8", "replace"),
         stderr=execution.stderr.decode("utf-8", "replace"),
@@ -139,7 +141,7 @@ def request_of(program: Program, limits: Limits) -> RunCode:
 def execution_of(answer: RunCodeAnswer, limits: Limits) -> Execution:
     """Return how the program ended; raises SandboxError where the server failed, not the program.
 
-    Output is cut at `output_kb` here, as the protocol has no such limit. There is no word of CPU time or memory used.
+    Output is cut at `output_kb` here, as the protocol has no such limit. There is no word of memory used, nor, from older servers, of CPU time.
     """
     compiled, ran = answer.compile_result, answer.run_result
     stages: list[tuple[Phase, CommandResult | None]] = [("compile", compiled), ("run", ran)]
@@ -168,6 +170,7 @@ def _execution(ended: CommandResult, phase: Phase, files: dict[str, bytes], limi
         truncated=ended.truncated or flooded or _CAPTURE in (len(stdout), len(stderr)),
         files=files,
         wall_s=ended.execution_time or 0.0,
+        cpu_s=ended.cpu_time or 0.0,
     )
 
 

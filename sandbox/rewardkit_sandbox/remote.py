@@ -35,7 +35,7 @@ class RemoteSandbox:
     program's own limits; a busy server is asked again for `patience` seconds.
 
     A server of SandboxFusion knows no `peer`, `argv`, `env`, `fetch="*"`, nor input that is no UTF-8 (ConfigError); it
-    enforces `wall_s` and `memory_mb` only, replaces output that is no UTF-8, and says nothing of CPU time and memory.
+    enforces `wall_s` and `memory_mb` only, replaces output that is no UTF-8, and says nothing of memory used.
     """
 
     def __init__(

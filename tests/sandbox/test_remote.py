@@ -425,12 +425,12 @@ def test_sandboxfusion_is_asked_in_its_own_words():
     program = Program(
         code="int main(){}", language="cpp", stdin=b"1 2\n", files={"a.txt": b"\x00"}, fetch=("out",), limits=Limits()
     )
-    answer = ran(stdout="3\n")
+    answer = ran(stdout="3\n", cpu_time=0.25)
     answer["files"] = {"out": base64.b64encode(BINARY).decode()}
     with scripted((200, answer)) as (url, asked), remote(f"{url}/run_code") as client:
         assert client.identity() == f"remote:{url}"
         execution = client.run(program)
-    assert execution == Execution(exit_code=0, stdout=b"3\n", wall_s=0.5, files={"out": BINARY})
+    assert execution == Execution(exit_code=0, stdout=b"3\n", wall_s=0.5, cpu_s=0.25, files={"out": BINARY})
     assert asked == [
         {
             "code": "int main(){}",

@@ -57,7 +57,7 @@ class FakeSandbox:
 
 
 def fine(program):
-    return Execution(exit_code=0, stdout=b"3\n", wall_s=0.5)
+    return Execution(exit_code=0, stdout=b"3\n", wall_s=0.5, cpu_s=0.25)
 
 
 @contextmanager
@@ -93,6 +93,7 @@ def test_run_code_answers_with_the_fields_of_sandboxfusion():
                 "run_result": {
                     "status": "Finished",
                     "execution_time": 0.5,
+                    "cpu_time": 0.25,
                     "return_code": 0,
                     "stdout": "3\n",
                     "stderr": "",
@@ -287,7 +288,7 @@ def test_others_than_this_machine_need_a_token(host):
 
 
 def test_a_port_that_is_taken_is_named():
-    with served() as (server, _), pytest.raises(ConfigError, match="port=.*in use"):
+    with served() as (server, _), pytest.raises(ConfigError, match=r"port=.*in use"):
         SandboxServer(FakeSandbox(fine), port=int(server.url.rpartition(":")[2]))
 
 
