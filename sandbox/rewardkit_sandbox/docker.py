@@ -145,6 +145,7 @@ def container_config(image: Image, limits: Limits, command: Sequence[str], *, cp
         "Hostname": "sandbox",
         "Labels": {OWNER: this_process()},
         "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGKILL",  # the first process of a container ignores the others: a daemon that stops waits 10 s
         "NetworkDisabled": True,
         **dict.fromkeys(("OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr"), True),
         "HostConfig": {
