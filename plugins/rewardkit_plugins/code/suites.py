@@ -1,6 +1,6 @@
 """The tests that a task carries, in the shapes that data sets have, told apart by their keys.
 
-Which keys make which shape is in docs/rewards/unit_tests.md. Nothing of the agent's is read here but by
+Which keys make which shape is in docs/howto/code-rewards.md. Nothing of the agent's is read here but by
 `AssertSuite.program`, and nothing is run. Pytest and unittest files, special judges and tests in other languages than
 Python (but for standard input and output) are not covered.
 """
