@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import functools
 import importlib
 import itertools
 import json
@@ -18,11 +19,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardkit_sandbox.inside.names import defined_by, free_names, modules_of
 from rewardkit_sandbox.inside.values import LARGEST, LONGEST_NOTE, CannotCrossError, End
 
+T = TypeVar("T")
 LONGEST_ITERATOR = 100_000  # items
 LARGEST_VALUE = 1 << 19  # bytes of JSON that is reported for one call
 
@@ -104,11 +106,11 @@ class Handle:
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    def _exact(self, operation: str, kind: type) -> Any:
+    def _exact(self, operation: str, kind: type[T]) -> T:
         value = self._rewardkit[0].ask(operation, self)
-        if type(value) is not kind:
-            raise TypeError(f"{operation} of {self._rewardkit[2]!r} is no {kind.__name__}")
-        return value
+        if type(value) is kind:
+            return value
+        raise TypeError(f"{operation} of {self._rewardkit[2]!r} is no {kind.__name__}")
 
 
 class Judge(End):
@@ -141,8 +143,8 @@ class Judge(End):
         yield {"ready": True} if ready["status"] == "passed" else {"ready": False, **ready}
         if ready["status"] != "passed":
             return
-        steps: list[Callable[[], Any]] = [lambda tree=tree: _run(tree, space) for tree in trees]
-        steps += [lambda args=args: {"value": _json(space[entry](*args))} for args in orders.get("calls", ())]
+        steps: list[Callable[[], Any]] = [functools.partial(_run, tree, space) for tree in trees]
+        steps += [functools.partial(_value, space[entry or ""], args) for args in orders.get("calls", ())]
         for number, step in enumerate(steps):
             line = {"test": number, **self._timed(step)}
             if line["status"] == "passed" and not self.requests:
@@ -167,15 +169,15 @@ class Judge(End):
             raise self._fail("crashed", "the program ended before it had answered") from None
         try:
             if "args" in answer:
-                for value, after in zip(values, answer["args"]):  # noqa: B905
+                for value, after in zip(values, answer["args"]):
                     _update(value, self.decode(after))
             if "e" not in answer:
                 return self.decode(answer["v"])
-            error = self.decode_error(answer["e"], stop=operation == "next")
-        except Exception as error:  # noqa: BLE001  raised again, as Broken
+            raised = self.decode_error(answer["e"], stop=operation == "next")
+        except Exception as error:
             raise self._fail("forged", f"an answer is none: {type(error).__name__}") from None
-        error.of_candidate = True  # type: ignore[attr-defined]
-        raise error
+        raised.of_candidate = True  # type: ignore[attr-defined]
+        raise raised
 
     def _answer(self, nonce: str) -> dict[str, Any]:
         """Return the answer to the request with `nonce`; until then, make the calls that the other side asks for."""
@@ -196,12 +198,12 @@ class Judge(End):
             names = request["kw"]
             args = [self.decode(arg) for arg in request["args"]]
             plain = len(args) - len(names)
-            kw = dict(zip(names, args[plain:]))  # noqa: B905
-        except Exception:  # noqa: BLE001  raised again, as Broken
+            kw = dict(zip(names, args[plain:]))
+        except Exception:
             raise self._fail("forged", "a call of a function is none") from None
         try:
             reply = {"v": self.encode(function(*args[:plain], **kw))}
-        except Exception as error:  # noqa: BLE001  it goes to the other side
+        except Exception as error:
             reply = {"e": self.encode_error(error)}
         self.send(reply)
 
@@ -229,7 +231,7 @@ class Judge(End):
             line = {"status": "passed", **(step() or {})}
             if select.select([self.stream], [], [], 0)[0] and self.stream.recv(1, socket.MSG_PEEK):
                 raise self._fail("forged", "an answer was not asked for")
-        except BaseException as error:  # noqa: BLE001  whatever a test raises is its verdict
+        except BaseException as error:
             line = _verdict(error)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -295,11 +297,11 @@ class Judge(End):
         return self.errors.get(number) or self.handles.setdefault(number, Handle(self, number, name))
 
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def _run(tree: ast.Module, space: dict[str, Any]) -> None:
-    exec(compile(tree, "tests", "exec", dont_inherit=True), space)  # noqa: S102  the author's
+    exec(compile(tree, "tests", "exec", dont_inherit=True), space)
 
 
 def _verdict(error: BaseException) -> dict[str, Any]:
@@ -308,7 +310,7 @@ def _verdict(error: BaseException) -> dict[str, Any]:
         status = "compile_error" if isinstance(error, SyntaxError) else "error"
         try:
             return {"status": status, "note": f"{type(error).__name__}: {error}"[:LONGEST_NOTE]}
-        except Exception:  # noqa: BLE001  its arguments come from the candidate
+        except Exception:
             return {"status": status, "note": type(error).__name__}
     if isinstance(error, AssertionError):
         return {"status": "failed", "note": "AssertionError"}
@@ -317,21 +319,22 @@ def _verdict(error: BaseException) -> dict[str, Any]:
     return {"status": "failed", "note": f"the test raised {type(error).__name__}"}
 
 
-def _json(value: Any) -> Any:
+def _value(function: Callable[..., Any], args: list[Any]) -> dict[str, Any]:
     """Return what a function returned, if it is a JSON value of bearable size."""
+    value = function(*args)
     try:
         text = json.dumps(value)
     except (TypeError, ValueError, RecursionError, OverflowError):
         raise AssertionError from None
     if len(text) > LARGEST_VALUE:
         raise AssertionError
-    return json.loads(text)
+    return {"value": value}
 
 
 def _update(old: Any, new: Any) -> None:
     """Change `old` in place to what `new` says; what is inside keeps its identity as far as it has a counterpart."""
     if type(old) is list and type(new) is list:
-        old[:] = [_merged(*pair) for pair in zip(old, new)] + new[len(old) :]  # noqa: B905
+        old[:] = [_merged(*pair) for pair in zip(old, new)] + new[len(old) :]
     elif isinstance(old, dict) and isinstance(new, dict):
         merged = {key: _merged(old[key], item) if key in old else item for key, item in new.items()}
         old.clear()
@@ -340,7 +343,7 @@ def _update(old: Any, new: Any) -> None:
         old.clear()
         old.update(new)
     elif type(old) is tuple and type(new) is tuple:
-        for pair in zip(old, new):  # noqa: B905
+        for pair in zip(old, new):
             _update(*pair)
     elif type(old) is type(new) and type(old).__name__ in ("bytearray", "deque"):
         old.clear()

@@ -31,7 +31,7 @@ def free_names(trees: list[ast.Module], entry: str | None) -> set[str]:
     nodes = [node for tree in trees for node in ast.walk(tree)]
     used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     free = used - set(dir(builtins)) - _bound_names(trees) - set(modules_of(trees))
-    return free if free or entry else _first_call(nodes)
+    return free if free or entry else _first_call(trees[-1])
 
 
 def modules_of(trees: list[ast.Module]) -> dict[str, str]:
@@ -66,9 +66,10 @@ def _says_nothing(line: ast.stmt) -> bool:
     return docstring_or_dots or isinstance(line, (ast.Pass, ast.Raise))
 
 
-def _first_call(nodes: list[ast.AST]) -> set[str]:
-    """Return the name of the first call that has no other inside."""
-    for call in nodes:
+def _first_call(tree: ast.Module) -> set[str]:
+    """Return the name of the first call, as it is read, that has no other inside."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
         inside = [node for node in ast.walk(call) if isinstance(node, ast.Call)]
         if inside == [call] and isinstance(call.func, ast.Name):
             return {call.func.id}

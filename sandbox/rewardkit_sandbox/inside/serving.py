@@ -62,9 +62,9 @@ class Candidate(End):
             args = [self.decode(arg) for arg in message["args"]]
             plain = len(args) - len(message["kw"])
             operation = _OPERATIONS.get(message["op"]) or getattr(self, message["op"])
-            value = operation(*args[:plain], **dict(zip(message["kw"], args[plain:])))  # noqa: B905
+            value = operation(*args[:plain], **dict(zip(message["kw"], args[plain:])))
             reply["v"] = self.encode(value)
-        except BaseException as error:  # noqa: BLE001  it goes to the other side
+        except BaseException as error:
             reply["e"] = self.encode_error(error)
         if message["op"] == "call":
             self._add_changes(reply, message["args"], args)
@@ -84,7 +84,7 @@ class Candidate(End):
             code = compile(source, self.path, "exec", dont_inherit=True)
         except (ValueError, OverflowError, MemoryError, RecursionError) as error:
             raise SyntaxError(str(error)) from None
-        exec(code, vars(self.module))  # noqa: S102  that is what this process is for
+        exec(code, vars(self.module))
 
     def find(self, name: str) -> Any:
         """Return what the candidate calls `name`, at the top or as a method of its class `Solution`."""
@@ -141,7 +141,7 @@ class Candidate(End):
     def _record(self, name: str, attributes: Any) -> Any:
         kind = vars(self.module).get(name)
         kind = kind if isinstance(kind, type) else type(name, (), {})
-        value = object.__new__(kind)
+        value: Any = object.__new__(kind)
         for attribute, coded in self.decode(attributes).items():
             object.__setattr__(value, attribute, coded)
         return value

@@ -15,15 +15,18 @@ from collections.abc import Callable
 from typing import Any
 
 LARGEST = 8 << 20  # bytes of one message of the candidate
-LARGEST_TEXT = 64 << 20  # characters that are worth trying
+MOST_ITEMS = 4 << 20  # of one value; characters of one text
 DEEPEST = 200  # levels of one value
 LONGEST_INT = 1 << 18  # hexadecimal digits
 LARGEST_VALUE = 1 << 19  # bytes of JSON that the judge reports for one call
 LONGEST_NOTE = 300  # characters of one message in a report
 
 _SCALARS = (type(None), bool, float)
-_PLAIN = (int, float, str, bytes, list, tuple, dict, set, frozenset)
-_NAMED = {kind.__name__: kind for kind in (*_PLAIN, bool, complex, bytearray, range, object, type, type(None))}
+_PLAIN: tuple[type, ...] = (int, float, str, bytes, list, tuple, dict, set, frozenset)
+_SIZED = (str, bytes, list, tuple, dict, set, frozenset)
+_NAMED: dict[str, type] = {
+    kind.__name__: kind for kind in (*_PLAIN, bool, complex, bytearray, range, object, type, type(None))
+}
 # Values that are named and rebuilt from arguments of these types.
 _REBUILT: dict[str, tuple[tuple[type, ...], Callable[[Any], list[Any]]]] = {
     "builtins.bytearray": ((bytes,), lambda x: [bytes(x)]),
@@ -88,8 +91,8 @@ class End:
             return value
         if kind is int:
             return value if -(1 << 63) < value < 1 << 63 else ["i", hex(value)]
-        if kind in (str, bytes) and len(value) > LARGEST_TEXT:
-            raise CannotCrossError("a text is too large to cross")
+        if kind in _SIZED and len(value) > MOST_ITEMS:
+            raise CannotCrossError("a value is too large to cross")
         if kind is str:
             surrogates = not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
             return ["u", *map(ord, value)] if surrogates else value
@@ -113,9 +116,9 @@ class End:
             ):
                 return ["new", name, *[self.encode(arg, depth + 1) for arg in args]]
         for base in _PLAIN:
-            if isinstance(value, base) and kind.__eq__ is base.__eq__:
+            if issubclass(kind, base) and kind.__eq__ is base.__eq__:
                 return self.encode(str.__str__(value) if base is str else base(value), depth)
-        if kind is type and _NAMED.get(value.__name__) is value:
+        if kind is type and value in _NAMED.values():
             return ["type", value.__name__]
         return self.export(value, depth)
 
@@ -127,7 +130,7 @@ class End:
         tag, *parts = coded
         if tag == "dict":
             items = [self.decode(part) for part in parts]
-            return dict(zip(items[::2], items[1::2]))  # noqa: B905  strict is younger than Python 3.9
+            return dict(zip(items[::2], items[1::2]))
         if tag in ("list", "tuple"):
             items = [self.decode(part) for part in parts]
             return items if tag == "list" else tuple(items)
