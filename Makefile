@@ -53,7 +53,7 @@ pytest: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-bench ## Run the benchmarks; each prints its figures, its peers and its limits
-	@failed=; for bench in benchmarks/bench_*.py; do \
+	@failed=; for bench in benchmarks/bench_*.py benchmarks/soak_*.py benchmarks/fresh_*.py; do \
 	  echo "== $$bench"; $(BIN)/python $$bench || failed="$$failed $$bench"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed" >&2; exit 1; fi

@@ -75,7 +75,7 @@ def judge(name: str, sandbox: Sandbox, found: Sequence[Problem]) -> bool:
         paid += len(rewarded)
     cheats = CHEATS["CHEATS"]
     rewarded = [
-        f"{shape}: {cheat}" for (shape, cheat, _), value in zip(cheats, cheat_values(reward), strict=True) if value
+        f"{shape}: {cheat}" for (shape, cheat, _), value in zip(cheats, cheat_values(sandbox), strict=True) if value
     ]
     print(f"{name}: {len(rewarded)} of {len(cheats)} cheats are rewarded {rewarded or 'PASS'}")
     return not (fast and complete) or bool(paid + len(rewarded))
@@ -92,8 +92,10 @@ def attempt(metadata: Mapping[str, Any], answer: str) -> Trajectory:
     return Trajectory(task=Task(metadata=shown), steps=(Step(action=Message(role="assistant", content=answer)),))
 
 
-def cheat_values(reward: UnitTests) -> list[float]:
-    """Return what each cheat earns."""
+def cheat_values(sandbox: Sandbox) -> list[float]:
+    """Return what each cheat earns; those that hang, soon."""
+    reward = UnitTests(sandbox=sandbox, test_s=0.5)
+    reward.setup()
     todo = [attempt(CHEATS["TASKS"][shape], f"```python\n{code}\n```") for shape, _, code in CHEATS["CHEATS"]]
     return [score.value for score in reward.score_batch(todo)]
 
