@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -221,6 +222,7 @@ class Judge(End):
             line = self._attempt(step)
         except Broken:  # rung for once more
             signal.setitimer(signal.ITIMER_REAL, 0)
+            line = {}
         if self.broken:
             line = {"status": self.broken.status, "note": self.broken.note}
         return {**line, "seconds": round(time.monotonic() - start, 4)}
@@ -293,7 +295,7 @@ class Judge(End):
             raise ValueError(tag)
         if bases and number not in self.errors:
             base = next(filter(None, map(super().class_named, bases)), Exception)
-            self.errors[number] = type(name, (base,), {})
+            self.errors[number] = types.new_class(name, (base,))
         return self.errors.get(number) or self.handles.setdefault(number, Handle(self, number, name))
 
 
@@ -333,19 +335,21 @@ def _value(function: Callable[..., Any], args: list[Any]) -> dict[str, Any]:
 
 def _update(old: Any, new: Any) -> None:
     """Change `old` in place to what `new` says; what is inside keeps its identity as far as it has a counterpart."""
-    if type(old) is list and type(new) is list:
+    if type(old) is not type(new) and not (isinstance(old, dict) and isinstance(new, dict)):
+        return
+    if type(old) is list:
         old[:] = [_merged(*pair) for pair in zip(old, new)] + new[len(old) :]
-    elif isinstance(old, dict) and isinstance(new, dict):
+    elif isinstance(old, dict):
         merged = {key: _merged(old[key], item) if key in old else item for key, item in new.items()}
         old.clear()
         old.update(merged)
-    elif isinstance(old, set) and isinstance(new, set):
+    elif isinstance(old, set):
         old.clear()
         old.update(new)
-    elif type(old) is tuple and type(new) is tuple:
+    elif type(old) is tuple:
         for pair in zip(old, new):
             _update(*pair)
-    elif type(old) is type(new) and type(old).__name__ in ("bytearray", "deque"):
+    elif type(old).__name__ in ("bytearray", "deque"):
         old.clear()
         old.extend(new)
 

@@ -24,9 +24,8 @@ LONGEST_NOTE = 300  # characters of one message in a report
 _SCALARS = (type(None), bool, float)
 _PLAIN: tuple[type, ...] = (int, float, str, bytes, list, tuple, dict, set, frozenset)
 _SIZED = (str, bytes, list, tuple, dict, set, frozenset)
-_NAMED: dict[str, type] = {
-    kind.__name__: kind for kind in (*_PLAIN, bool, complex, bytearray, range, object, type, type(None))
-}
+_OTHERS: tuple[type, ...] = (bool, complex, bytearray, range, object, type, type(None))
+_NAMED = {kind.__name__: kind for kind in (*_PLAIN, *_OTHERS)}
 # Values that are named and rebuilt from arguments of these types.
 _REBUILT: dict[str, tuple[tuple[type, ...], Callable[[Any], list[Any]]]] = {
     "builtins.bytearray": ((bytes,), lambda x: [bytes(x)]),
@@ -116,7 +115,8 @@ class End:
             ):
                 return ["new", name, *[self.encode(arg, depth + 1) for arg in args]]
         for base in _PLAIN:
-            if issubclass(kind, base) and kind.__eq__ is base.__eq__:
+            equals: Any = base.__eq__
+            if issubclass(kind, base) and kind.__eq__ is equals:
                 return self.encode(str.__str__(value) if base is str else base(value), depth)
         if kind is type and value in _NAMED.values():
             return ["type", value.__name__]
