@@ -183,12 +183,11 @@ class SandboxSpec:
 
     def build(self, **options: Any) -> Any:
         """Return the sandbox, not yet started; raises MissingExtraError, ConfigError or PluginError."""
-        module, _, attribute = self.factory.rpartition(":")
+        make = self.load()
         try:
-            return getattr(importlib.import_module(module), attribute)(**options)
+            return make(**options)
         except ModuleNotFoundError as error:
-            cure = f": pip install '{self.owner}[{self.extra}]'" if self.extra else ""
-            raise MissingExtraError(f"sandbox {self.name!r} needs {error.name!r}{cure}") from error
+            raise self._import_error(error) from error
         except RewardkitError:
             raise
         except (TypeError, ValueError) as error:
@@ -196,6 +195,21 @@ class SandboxSpec:
         except (Exception, SystemExit) as error:
             problem = f"{type(error).__name__}: {error}"
             raise PluginError(f"sandbox {self.name!r} cannot be built: {problem}") from error
+
+    def load(self) -> Any:
+        """Return what `factory` names; raises MissingExtraError or PluginError."""
+        module, _, attribute = self.factory.rpartition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise self._import_error(error) from error
+        except (Exception, SystemExit) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(f"sandbox {self.name!r} does not load: {problem}") from error
+
+    def _import_error(self, error: ModuleNotFoundError) -> MissingExtraError:
+        cure = f": pip install '{self.owner}[{self.extra}]'" if self.extra else ""
+        return MissingExtraError(f"sandbox {self.name!r} needs {error.name!r}{cure}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from rewardkit.cli.tables import add_row, new_table, print_table
+from rewardkit.errors import RewardkitError
 from rewardkit.plugins import Plugins
-from rewardkit.registry import Registry, RewardSpec, option_parameters
+from rewardkit.registry import Registry, RewardSpec, SandboxSpec, option_parameters
 from rewardkit.terms import parse_term
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -61,8 +62,32 @@ def envs(as_json: bool) -> None:
 @click.command()
 @_json_option
 def sandboxes(as_json: bool) -> None:
-    """List the sandboxes."""
-    _list_specs(Plugins.load().sandboxes, as_json=as_json)
+    """List the sandboxes, and say which work here. Starts and builds none."""
+    found = [(spec, *_tried(spec)) for spec in Plugins.load().sandboxes]
+    if as_json:
+        keys = SandboxSpec.__slots__
+        _print_json([{**{key: getattr(s, key) for key in keys}, "works": w, "finding": f} for s, w, f in found])
+        return
+    marks = {True: "yes", False: "no", None: "-"}
+    rows = [(spec.name, spec.summary, marks[works], finding, spec.owner) for spec, works, finding in found]
+    _print_table(("sandbox", "summary", "works", "as, or why not", "from"), rows)
+
+
+def _tried(spec: SandboxSpec) -> tuple[bool | None, str]:
+    """Return whether a sandbox can be had here (None: not without more) and what it is, or what keeps it."""
+    try:
+        target = spec.load()
+        if missing := [p.name for p in option_parameters(target) if p.default is p.empty and p.kind is p.KEYWORD_ONLY]:
+            return None, f"needs the option {missing[0]!r}"
+        if not isinstance(target, type):
+            return None, "chooses when it is used"
+        sandbox = spec.build()
+        try:
+            return True, str(getattr(sandbox, "status", sandbox.identity)())
+        finally:
+            sandbox.close()
+    except RewardkitError as error:
+        return False, str(error)
 
 
 def _show_reward(spec: RewardSpec, *, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ import click
 
 from rewardkit.errors import ConfigError
 from rewardkit.plugins import Plugins
-from rewardkit.registry import SandboxSpec
+from rewardkit.registry import SandboxSpec, option_parameters
 
 if TYPE_CHECKING:
     from rewardkit_sandbox.check import Finding
@@ -72,12 +71,8 @@ def check(ctx: click.Context, name: str, only: str | None, options: Sequence[str
 
 def _build(spec: SandboxSpec, options: dict[str, Any]) -> Any:
     """Return the sandbox, with one worker where it has workers: the next program is to meet what one left behind."""
-    module, _, attribute = spec.factory.rpartition(":")
-    try:
-        parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
-    except (ImportError, AttributeError, ValueError):
-        parameters = {}  # type: ignore[assignment]
-    one = {"workers": 1} if "workers" in parameters else {}
+    parameters = [parameter.name for parameter in option_parameters(spec.load())]
+    one = {"workers": 1} if {"workers", "options"} & {*parameters} else {}
     return spec.build(**{**one, **options})
 
 

@@ -16,7 +16,7 @@ from rewardkit.errors import SandboxError, SandboxUnavailableError
 from rewardkit.programs import Limits
 from rewardkit_sandbox.bundle import BOOTSTRAP
 from rewardkit_sandbox.docker_daemon import Daemon
-from rewardkit_sandbox.docker_images import Image, find_image
+from rewardkit_sandbox.docker_images import Image, current_image, find_image
 from rewardkit_sandbox.docker_owner import is_dead, this_process
 from rewardkit_sandbox.docker_transport import DockerTransport, remove
 from rewardkit_sandbox.pool import WarmSandbox
@@ -67,6 +67,13 @@ class DockerSandbox(WarmSandbox):
             runtime = self._checked_runtime()
             self._identity = f"docker:{self._found_image().id}:{runtime}"
         return self._identity
+
+    def status(self) -> str:
+        """Return the identity, or that the image is still to be built; builds nothing."""
+        self._checked_runtime()
+        if self._image_name is None and current_image(self._daemon) is None:
+            return "docker: its image is built at the first use, or by 'rewardkit sandbox build'"
+        return self.identity()
 
     def start_worker(self) -> DockerTransport:
         """Start a container and return the stream to its fork server."""

@@ -71,17 +71,10 @@ def build_image(
     if name not in get_args(ImageName):
         raise ConfigError(f"the image {name!r} must be one of {', '.join(get_args(ImageName))}")
     tag = f"{REPOSITORY}:{name}"
-
-    def up_to_date() -> Image | None:
-        found = _inspect(daemon, tag)
-        labels = (found or {}).get("Config", {}).get("Labels") or {}
-        wanted = labels.get(_RECIPE) == _recipe(name) and base in (None, labels.get(_BASE))
-        return _image(found) if found and wanted and not fresh else None
-
-    if image := up_to_date():
+    if not fresh and (image := current_image(daemon, name, base=base)):
         return image
     with _only_one():
-        if image := up_to_date():  # another process has built it meanwhile
+        if not fresh and (image := current_image(daemon, name, base=base)):  # another process has built it meanwhile
             return image
         say(f"building the image {tag}: 5 s to a few minutes, once on this machine")
         began = time.monotonic()
@@ -89,6 +82,14 @@ def build_image(
         image = _image(_inspect(daemon, tag) or {})
         say(f"built {tag} in {time.monotonic() - began:.1f} s, {image.size / 1e6:.0f} MB")
         return image
+
+
+def current_image(daemon: Daemon, name: ImageName = "python", *, base: str | None = None) -> Image | None:
+    """Return our image `name` if it is there, up to date, and built from `base` where one is named; builds nothing."""
+    found = _inspect(daemon, f"{REPOSITORY}:{name}")
+    labels = (found or {}).get("Config", {}).get("Labels") or {}
+    wanted = labels.get(_RECIPE) == _recipe(name) and base in (None, labels.get(_BASE))
+    return _image(found) if found and wanted else None
 
 
 def _recipe(name: ImageName) -> str:

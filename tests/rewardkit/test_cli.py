@@ -168,6 +168,18 @@ def test_the_other_lists_print_tables_and_json(command):
     assert isinstance(json.loads(rewardkit(command, "--json").stdout), list)
 
 
+def test_sandboxes_says_which_work_and_why_others_do_not(monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///absent/docker.sock")
+    monkeypatch.delenv("REWARDKIT_SANDBOX_URL", raising=False)
+    listed = {spec["name"]: spec for spec in json.loads(rewardkit("sandboxes", "--json").stdout)}
+    assert listed["auto"]["works"] is None
+    assert listed["docker"]["works"] is False
+    assert "docker" in listed["docker"]["finding"].lower()
+    assert "url" in listed["remote"]["finding"]
+    assert listed["namespace"]["works"] in (True, False)
+    assert "/absent/docker.sock" in rewardkit("sandboxes").stdout or "not installed" in listed["docker"]["finding"]
+
+
 def test_a_broken_plugin_shows_in_plugins_rewards_and_doctor(tmp_path, monkeypatch):
     (tmp_path / "broken_plugin.py").write_text("import absent_module\n")
     folder = tmp_path / "broken-1.0.dist-info"

@@ -142,14 +142,16 @@ _SCAN = r"""
 report(**{secret: "is in memory" for secret in secrets_in_memory()})
 """
 
-# Each run searches for what the others were given, earlier and later ones, and leaves traces for the next.
+# Each run leaves traces for the next, in memory a secret that it makes of its own input, and searches for theirs.
 _RUNS = r"""
-import builtins
+import builtins, hashlib
 
-mine = {digits.decode() for digits in SECRET.findall(sys.stdin.buffer.read())}
-strange = [secret for secret in secrets_in_memory() if secret[9:] not in mine]
-if strange:
-    got["memory"] = strange
+own = sys.stdin.read()
+found = secrets_in_memory()
+for name in {"one", "two", "three"} - {own}:
+    if hashlib.md5((name + MARK).encode()).hexdigest() in "".join(found):
+        got["memory"] = f"of the run on {name!r}"
+kept = [f"RKSECRET-{hashlib.md5((own + MARK).encode()).hexdigest()}".encode() * 100 for _ in range(100)]
 for path in [MARK, "/tmp/" + MARK, "/dev/shm/" + MARK, "/var/tmp/" + MARK]:
     if os.path.exists(path):
         got[path] = "was left by the run before"
@@ -189,13 +191,13 @@ for pid in {os.getppid(), 1} - {0, os.getpid()}:
                 pass
 """
 
-_SECRET_INPUTS = (b"one @SECRET@", b"two @SECRET@", b"three @SECRET@")
+_INPUTS = (b"one", b"two", b"three")
 
 
 def _all_ran(executions: Sequence[Execution]) -> str | None:
     runs = executions[0].runs
-    if len(runs) != len(_SECRET_INPUTS):
-        return f"{len(runs)} of {len(_SECRET_INPUTS)} inputs were run"
+    if len(runs) != len(_INPUTS):
+        return f"{len(runs)} of {len(_INPUTS)} inputs were run"
     return nothing_reported(runs)
 
 
@@ -229,10 +231,10 @@ ATTACKS = (
     attack(
         "runs",
         "contamination",
-        "one input's run searches for the others' and for their traces",
+        "a run on one input searches for traces of the runs on others",
         _RUNS,
         held=_all_ran,
-        inputs=_SECRET_INPUTS,
+        inputs=_INPUTS,
         files={"given": b"given"},
     ),
 )

@@ -213,7 +213,7 @@ def become(name, *arguments):
 
 def raised(path):
     with subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
-        for _ in range(20):
+        for _ in range(6):
             users = re.search(rb"^Uid:\t(\d+)\t(\d+)", content(f"/proc/{child.pid}/status"), re.M)
             if users and int(users[2]) == 0:
                 child.kill()

@@ -98,7 +98,7 @@ class Ground:
     def traces(self, executions: Sequence[Execution]) -> str | None:
         """Return what this side saw of an attack: visits, secrets in what came back, and what was left behind."""
         self._created |= set(self._claimed(executions))
-        found = [*self._leaked(executions), *self._visits()]
+        found = [*dict.fromkeys(self._leaked(executions)), *self._visits()]
         found += [f"{path} was written on the host" for path in self.files()]
         if alive := list(self.processes()):
             found.append(f"{len(alive)} of its processes live on")
