@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import tempfile
@@ -120,7 +121,7 @@ def _base(daemon: Daemon, name: ImageName, say: Callable[[str], None]) -> str:
                 f"the image {name!r} needs a registry or apt-get, and neither is here: build it elsewhere, then "
                 "'docker save' and 'docker load', or name a --base"
             )
-        return _imported(daemon, root, f"{REPOSITORY}:{name}-base")
+        return _imported(daemon, root)
 
 
 def _pulled(daemon: Daemon, name: str, say: Callable[[str], None]) -> bool:
@@ -146,15 +147,17 @@ def _pulled(daemon: Daemon, name: str, say: Callable[[str], None]) -> bool:
     return not trouble
 
 
-def _imported(daemon: Daemon, root: Path, tag: str) -> str:
-    def load(client: APIClient) -> None:
-        with docker_rootfs.packed(root) as tar:
-            client.import_image_from_stream(tar.stdout, repository=tag)
-        if tar.returncode:
-            raise SandboxError(f"tar failed with {tar.returncode} while it packed the root of {tag}")
+def _imported(daemon: Daemon, root: Path) -> str:
+    """Make an image without a name out of a directory, and return its id."""
 
-    daemon.call(load, wait=False)
-    return tag
+    def load(client: APIClient) -> str:
+        with docker_rootfs.packed(root) as tar:
+            answer = client.import_image_from_stream(tar.stdout)
+        if tar.returncode:
+            raise SandboxError(f"tar failed with {tar.returncode} while it packed the root of an image")
+        return str(json.loads(answer.splitlines()[-1])["status"])
+
+    return daemon.call(load, wait=False)
 
 
 def _build(daemon: Daemon, name: ImageName, base: str, tag: str) -> None:
