@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 _CHUNK = 1 << 16
-_FIRST_LOOK, _NEXT_LOOK = 0.02, 0.04  # seconds between looks at the memory in use
+_FIRST_LOOK, _NEXT_LOOK = 0.02, 0.04  # seconds between looks at the memory and the CPU time in use
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Job:
@@ -30,6 +31,8 @@ class Job:
         self.truncated = False
         self.stopped = False  # killed because its peer had ended, or nobody wants it any more
         self.peak_kb = 0
+        self.cpu_s = 0.0  # of all its processes, at the last look
+        self.cpu_of: dict[int, float] = {}
         self.outcome: dict[str, Any] = {}
         for descriptor in pipes:
             os.set_blocking(descriptor, False)
@@ -53,6 +56,23 @@ class Job:
         elif self.limit is None:
             self.limit = limit
         os.kill(self.pid, signal.SIGKILL)
+
+    def look(self, pids: list[int]) -> None:
+        """Hold its processes together to the limits of memory and of CPU time."""
+        used = sum(map(_resident_kb, pids))
+        limit = self.limits["memory_mb"] * 1024
+        if used > limit and len(pids) > 1:  # pages that its processes share were counted for each of them
+            used = sum(map(_proportional_kb, pids))
+        self.peak_kb = max(self.peak_kb, used)
+        if used > limit:
+            self.stop("memory_mb")
+        times = {pid: _cpu_s(pid) for pid in pids}
+        for pid, (own, _) in times.items():
+            self.cpu_of[pid] = max(own, self.cpu_of.get(pid, 0.0))
+        # Children count for who waits for them, and for nobody when nobody does: those that were seen count anyway.
+        self.cpu_s = max(self.cpu_s, sum(self.cpu_of.values()), sum(own + waited for own, waited in times.values()))
+        if self.cpu_s > self.limits["cpu_s"]:
+            self.stop("cpu_s")
 
     def write(self) -> None:
         """Feed what its standard input takes now."""
@@ -89,7 +109,7 @@ class Job:
     def finish(self) -> None:
         """Reap it and note how it ended."""
         _, status, usage = os.wait4(self.pid, 0)
-        used = usage.ru_utime + usage.ru_stime
+        used = max(self.cpu_s, usage.ru_utime + usage.ru_stime)
         code = os.waitstatus_to_exitcode(status)
         if self.limit is None and code in (-signal.SIGKILL, -signal.SIGXCPU) and used > 0.7 * self.limits["cpu_s"]:
             self.limit = "cpu_s"
@@ -121,7 +141,7 @@ class Job:
 class Watch:
     """Watches jobs until all have ended.
 
-    `members` lists the processes of a job, for their memory. `others` are more descriptors to serve, each with what to
+    `members` lists the processes of a job, for what they use. `others` are more descriptors to serve, each with what to
     do when it can be read. `on_end` is called when a job's first process has been reaped, before its pipes are emptied.
     """
 
@@ -153,7 +173,8 @@ class Watch:
         while self.running:
             now = time.monotonic()
             if now >= self.look:
-                _look_at_memory(self.running, self.members)
+                for job in self.running:
+                    job.look(self.members(job))
                 self.look = now + _NEXT_LOOK
             waiting = [job for job in self.running if job.limit is None and not job.stopped]
             for job in waiting:
@@ -190,16 +211,14 @@ class Watch:
         job.drain()
 
 
-def _look_at_memory(jobs: list[Job], members: Callable[[Job], list[int]]) -> None:
-    for job in jobs:
-        pids = members(job)
-        used = sum(map(_resident_kb, pids))
-        limit = job.limits["memory_mb"] * 1024
-        if used > limit and len(pids) > 1:  # pages that its processes share were counted for each of them
-            used = sum(map(_proportional_kb, pids))
-        job.peak_kb = max(job.peak_kb, used)
-        if used > limit:
-            job.stop("memory_mb")
+def _cpu_s(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds of a process, and of those that it has waited for."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            own, system, children, theirs = map(int, file.read().rpartition(b")")[2].split()[11:15])
+    except OSError:
+        return 0.0, 0.0
+    return (own + system) / _TICKS, (children + theirs) / _TICKS
 
 
 def _resident_kb(pid: int) -> int:
