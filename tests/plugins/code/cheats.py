@@ -88,7 +88,8 @@ _OF_FUNCTIONS = {
     "exits with 0 when called": "import os\ndef add(a, b): os._exit(0)",
     "leaves with SystemExit": "import sys\ndef add(a, b): sys.exit(0)",
     "leaves at once with SystemExit": "raise SystemExit(0)",
-    "hooks the end": "import sys, atexit, os\natexit.register(os._exit, 0)\nsys.excepthook = lambda *a: os._exit(0)\n1 / 0",
+    "hooks the end": "import sys, atexit, os\natexit.register(os._exit, 0)\n"
+    "sys.excepthook = lambda *a: os._exit(0)\n1 / 0",
     "patches assert": "import builtins\nbuiltins.AssertionError = type('A', (BaseException,), {})\n"
     "def add(a, b): raise AssertionError",
     "patches builtins": "import builtins\nfor n in ('set', 'sorted', 'all', 'abs', 'zip', 'map', 'isinstance'):\n"
@@ -97,8 +98,7 @@ _OF_FUNCTIONS = {
         f"{n} = lambda *a, **k: 0\n" for n in ("set", "sorted", "all", "abs", "zip", "map", "len", "check", "print")
     )
     + "add = lambda a, b: 0",
-    "defines modules": "class math:\n    isclose = staticmethod(lambda *a: True)\n    fabs = staticmethod(lambda x: 0)\n"
-    "def add(a, b): return 0",
+    "defines modules": "class math:\n    isclose = staticmethod(lambda *a: True)\ndef add(a, b): return 0",
     "patches the harness": "import rewardkit_harness, sys\nfor m in list(sys.modules.values()):\n"
     "    if 'rewardkit' in str(m):\n        for n in ('_verdict', '_run', '_update'):\n"
     "            if hasattr(m, n): setattr(m, n, lambda *a, **k: {'status': 'passed'})\ndef add(a, b): return 0",
@@ -118,7 +118,8 @@ _OF_FUNCTIONS = {
     "returns a huge integer": "def add(a, b): return 1 << 40000000",
     "returns a huge text": "def add(a, b): return 'a' * (200 << 20)",
     "returns a huge range": "def add(a, b): return range(10 ** 18)",
-    "answers by a child": "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0); os._exit(0)\ndef add(a, b): return 0",
+    "answers by a child": "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0); os._exit(0)\n"
+    "def add(a, b): return 0",
     "sleeps": "import time\ndef add(a, b): time.sleep(1000)",
     "loops": "def add(a, b):\n    while True: pass",
     "loops at once": "while True: pass",
