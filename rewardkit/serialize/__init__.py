@@ -5,9 +5,9 @@ Scoring what was read is `scorer`; running over files, resuming and moving outpu
 
 from rewardkit.serialize.hashing import task_hash, trajectory_hash
 from rewardkit.serialize.parquet import write_parquet
-from rewardkit.serialize.reading import Line, read_trajectories
+from rewardkit.serialize.reading import Line, read_tasks, read_trajectories
 from rewardkit.serialize.results import encode_line, read_results, result_from_json, result_to_json
-from rewardkit.serialize.shapes import parse_trajectory, trajectory_from_json
+from rewardkit.serialize.shapes import parse_trajectory, task_from_json, trajectory_from_json
 from rewardkit.serialize.writing import trajectory_to_json
 
 __all__ = [
@@ -15,9 +15,11 @@ __all__ = [
     "encode_line",
     "parse_trajectory",
     "read_results",
+    "read_tasks",
     "read_trajectories",
     "result_from_json",
     "result_to_json",
+    "task_from_json",
     "task_hash",
     "trajectory_from_json",
     "trajectory_hash",

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from rewardkit.errors import InvalidTrajectoryError
 from rewardkit.serialize.building import constructor
-from rewardkit.serialize.shapes import parse_trajectory
+from rewardkit.serialize.shapes import parse_trajectory, task_from_json
 from rewardkit.serialize.sources import LONGEST_LINE, BrokenSourceError, check_source, json_lines
-from rewardkit.types import Failure, Trajectory
+from rewardkit.types import Failure, Task, Trajectory
 
 _BOM = b"\xef\xbb\xbf"  # also in the middle, where files were joined
 
@@ -40,6 +43,19 @@ def read_trajectories(path: str | os.PathLike[str], *, longest_line: int = LONGE
     """
     check_source(path)
     return _read(path, longest_line)
+
+
+def read_tasks(path: str | os.PathLike[str], *, longest_line: int = LONGEST_LINE) -> Iterator[Task]:
+    """Return the tasks of a file in order (see `task_from_json`); raises InvalidTrajectoryError for a bad line."""
+    check_source(path)
+    for number, text in enumerate(json_lines(path, longest_line), start=1):
+        try:
+            if text is None:
+                raise InvalidTrajectoryError(f"longer than {longest_line} bytes")
+            if text and not text.isspace():
+                yield task_from_json(msgspec.json.decode(text.removeprefix(_BOM), type=dict[str, Any]))
+        except (InvalidTrajectoryError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidTrajectoryError(f"{path}:{number}: {error}") from error
 
 
 def _read(path: str | os.PathLike[str], longest: int) -> Iterator[Line]:

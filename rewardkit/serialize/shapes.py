@@ -36,6 +36,7 @@ from rewardkit.serialize.writing import message_to_json
 from rewardkit.types import Message, Step, Task, Trajectory
 
 _REFERENCE_KEYS = ("references", "reference", "answer", "ground_truth", "solution")
+_PROMPT_KEYS = ("prompt", "question", "problem")
 _COMPLETION_KEYS = ("completion", "response")
 _OWN_KEYS = frozenset({"id", "terminated", "truncated", "metadata", "group", "attempt", "policy", "stop_reason"})
 _decode = msgspec.json.Decoder().decode
@@ -52,6 +53,27 @@ def trajectory_from_json(record: Mapping[str, Any]) -> Trajectory:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTrajectoryError(f"not a JSON object: {error}") from error
     return parse_trajectory(text)
+
+
+def task_from_json(record: Mapping[str, Any]) -> Task:
+    """Read a task from a JSON object: that of a trajectory in any shape, or such a record without a completion.
+
+    The prompt may be called `question` or `problem`, too, and `id` is the task's if there is no `task_id`. Raises
+    InvalidTrajectoryError.
+    """
+    if "task" in record and "steps" not in record:
+        return trajectory_from_json({"task": record["task"], "steps": []}).task
+    if "task" in record or "messages" in record:
+        return trajectory_from_json(record).task
+    prompt = next((key for key in _PROMPT_KEYS if record.get(key) is not None), None)
+    if prompt is None:
+        raise InvalidTrajectoryError(
+            f"a task needs `prompt`, `question` or `problem`; found {reprlib.repr(list(record))}"
+        )
+    rest = {key: value for key, value in record.items() if key not in (prompt, *_COMPLETION_KEYS)}
+    if "task_id" not in rest and "id" in rest:
+        rest["task_id"] = rest.pop("id")
+    return trajectory_from_json({**rest, "prompt": record[prompt], "completion": "-"}).task
 
 
 def parse_trajectory(text: bytes) -> Trajectory:
