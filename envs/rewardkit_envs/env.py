@@ -159,7 +159,7 @@ class TextEnv(gymnasium.Env[str, str]):
         episode.terminated = turn.terminated
         episode.truncated = not turn.terminated and len(episode.steps) >= self.max_turns
         reward = turn.reward or 0.0
-        if episode.over and not self.defer_reward:
+        if (episode.terminated or episode.truncated) and not self.defer_reward:
             reward = self.settle(self._scored())
         return _text(episode.seen), reward, episode.terminated, episode.truncated, self._info()
 
