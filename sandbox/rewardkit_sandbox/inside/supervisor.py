@@ -27,9 +27,10 @@ _START_S = 20.0  # seconds that a copy may take to get behind its wall on a mach
 class Spare:
     """A copy that waits for its program."""
 
-    def __init__(self, pid: int, control: socket.socket) -> None:
+    def __init__(self, pid: int, control: socket.socket, *, network: bool) -> None:
         self.pid = pid
         self.control = control
+        self.network = network  # whether it has a network namespace of its own
         self.ready = False
         control.settimeout(_START_S)
 
@@ -81,7 +82,7 @@ class Supervisor:
         self.ceilings = ceilings
         self.buffer = bytearray()
         self.spares: list[Spare] = []
-        self.ordered: list[socket.socket] = []
+        self.ordered: list[tuple[socket.socket, bool]] = []
         self.wanted = 1  # spares; two once a program with a peer has been seen
         self.own = own
 
@@ -102,12 +103,18 @@ class Supervisor:
             self.fill()
 
     def fill(self) -> None:
-        """Have as many spares made as are wanted; the zygote works beside us."""
+        """Have as many spares made as are wanted; the zygote works beside us.
+
+        Of two that may run at the same time, one has a network of its own, or they would share abstract unix sockets.
+        """
         while len(self.spares) + len(self.ordered) < self.wanted:
+            alone = [spare.network for spare in self.spares] + [network for _, network in self.ordered]
+            network = self.wanted > 1 and not any(alone)
             ours, theirs = socket.socketpair()
-            socket.send_fds(self.orders, [frames.pack(self.ceilings)], [theirs.fileno()])
+            order = frames.pack({**self.ceilings, "network": network})
+            socket.send_fds(self.orders, [order], [theirs.fileno()])
             theirs.close()
-            self.ordered.append(ours)
+            self.ordered.append((ours, network))
 
     def collect(self) -> None:
         """Wait for the spares that were ordered."""
@@ -115,7 +122,8 @@ class Supervisor:
             pid = int.from_bytes(self.orders.recv(8), "big", signed=True)
             if pid <= 0:
                 raise OSError(-pid, f"clone: {os.strerror(-pid)}")
-            self.spares.append(Spare(pid, self.ordered.pop(0)))
+            control, network = self.ordered.pop(0)
+            self.spares.append(Spare(pid, control, network=network))
 
     def run(self, header: dict[str, Any], payload: bytes) -> None:
         """Run one order and send its report, the last frame of which says "done"."""
@@ -129,6 +137,7 @@ class Supervisor:
         self.wanted = max(self.wanted, len(programs))
         self.fill()
         self.collect()
+        self.spares.sort(key=lambda spare: spare.network)  # a program that is alone leaves that one for others
         spares = [self.spares.pop(0) for _ in programs]
         parts = frames.split(payload, [size for p in programs for size in (p["order"], p["stdin"])])
         if programs[0]["direct"]:

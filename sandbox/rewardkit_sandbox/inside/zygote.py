@@ -54,7 +54,7 @@ def serve(orders: socket.socket, user: int | None) -> None:
             os._exit(0)
         header, _ = frames.unpack(bytearray(order)) or ({}, b"")
         try:
-            pid = kernel.clone(flags)
+            pid = kernel.clone(flags | kernel.CLONE_NEWNET if header.get("network") else flags)
         except OSError as error:
             pid = -(error.errno or 1)
         if pid == 0:
