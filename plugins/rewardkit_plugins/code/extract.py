@@ -49,7 +49,7 @@ _ANSWER = re.compile(_TAG.format("<answer>"))
 _ANSWERED = re.compile(_TAG.format("</answer>"))
 _OPENING = re.compile(r"([ \t]*(?:(?:>|[-*+]|\d+[.)])[ \t]+)*)(?:(`{3,})([^`\n]*)|(~{3,})(.*))")
 _GLUED = re.compile(r"[^`]*[^`\s][ \t]*(`{3,})([^`\s]+)[ \t]*")
-_CODE_START = re.compile(r"[ \t]+\S|(?:async )?def \w+|class \w+|import \w+|from [\w.]+ import |@\w|#")
+_CODE_START = re.compile(r"(?:  |\t)\s*\S|(?:async )?def \w+|class \w+|import \w+|from [\w.]+ import |@\w|#!")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,8 +89,9 @@ def test_a_fence_may_be_cut_off_or_opened_by_the_prompt(text, expected):
     assert extract_code(text) == expected
 
 
-def test_text_before_an_open_fence_is_no_code_when_it_is_prose():
-    assert extract_code("Sure, here you go:\n```\na = 1") == "a = 1"
+@pytest.mark.parametrize("prose", ["Sure, here you go:", " Sure:", "# Solution", "From the text:", "1. Import it:"])
+def test_text_before_an_open_fence_is_no_code_when_it_is_prose(prose):
+    assert extract_code(f"{prose}\n```\na = 1") == "a = 1"
 
 
 def test_longer_fences_hold_shorter_ones():
