@@ -279,6 +279,45 @@ def test_a_broken_stream_fails_the_test_whatever_it_catches(function, status, sw
     assert statuses(function, test, "f()", seconds=0.5) == [status]
 
 
+TAKES_OVER = """
+import json, struct, sys, os
+frame = sys._getframe()
+while "message" not in frame.f_locals: frame = frame.f_back
+def ask(): return json.loads(os.read(3, struct.unpack(">I", os.read(3, 4))[0]))
+def say(request, **fields):
+    text = json.dumps({"n": request["n"], **fields}).encode()
+    os.write(3, struct.pack(">I", len(text)) + text)
+say(frame.f_locals["message"], v=None)
+first = ask()
+say(first, v=["handle", 0, "f"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("say(ask(), v=5)\nsay(ask(), v=5)", "passed"),
+        ("ask()\nsay(first, v=5)", "forged"),
+        ("say({'n': 'x' * 16, 'r': ask()}, v=5)", "forged"),
+        ("say({'n': None, 'r': ask()}, v=5)", "forged"),
+        ("r = ask()\nsay(r, v=5)\nsay(r, v=5)\nask()", "forged"),
+        ("say(ask(), w=5)", "forged"),
+        ("say(ask(), v=['int', 5])", "forged"),
+        ("say(ask(), v=['new', 'builtins.range', '5'])", "forged"),
+        ("say(ask(), v=['new', 'builtins.bytearray', 1 << 40])", "forged"),
+        ("say(ask(), v=['i', '0x' + '1' * (1 << 19)])", "forged"),
+        ("say(ask(), v=['type', 'eval'])", "forged"),
+        ("say(ask(), back=0, args=[], kw=[])", "forged"),
+        ("ask()\nos.write(3, struct.pack('>I', 1 << 30) + bytes(100))\nask()", "forged"),
+        ("ask()\nos.write(3, struct.pack('>I', 900000) + b'[' * 900000)\nask()", "forged"),
+        ("say(ask(), args=[['list']] * 5, e=[[['StopIteration', 0]], []])", "error"),
+    ],
+)
+def test_an_answer_counts_once_for_its_own_request_and_in_the_known_form(end, status):
+    tests = ["assert f() == 5", "assert f() == 5"] if status == "passed" else ["assert f() == 5"]
+    assert statuses(TAKES_OVER + end + "\nask()", *tests) == [status] * len(tests)
+
+
 def test_a_loop_of_the_test_itself_ends_with_the_time():
     assert statuses("def f(): return 10**15", "for _ in range(f()):\n    pass", seconds=0.3) == ["timeout"]
 

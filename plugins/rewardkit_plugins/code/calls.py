@@ -23,6 +23,17 @@ Status = Literal[
 PATIENCE = 3
 _SERVE = "import rewardkit_harness\nrewardkit_harness.serve()"
 _JUDGE = "import rewardkit_harness\nrewardkit_harness.judge()"
+# What graders of contests import for programs, so that `class Solution` may speak of List and Counter.
+_PRELUDE = """
+import bisect, collections, functools, heapq, itertools, math, operator, random, re, string, sys
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from typing import *
+"""
 _LIMITS: dict[str, Status] = {"wall_s": "timeout", "cpu_s": "timeout", "memory_mb": "memory", "output_kb": "output"}
 
 
@@ -147,12 +158,15 @@ class CallAttempt(Attempt):
         """Return the candidate's program, with the judge of the tests that are left as its peer."""
         left = max(self.rules.total_seconds - self.spent, 0.1)
         limits = self.rules.limits(left, left)
+        files = {"candidate.py": self.code.encode()}
+        if isinstance(self._suite, CallSuite):
+            files["prelude.py"] = _PRELUDE.encode()
         orders = json.dumps({**self._orders(len(self.verdicts)), "seconds": self.rules.seconds * self._patience})
         return Program(
             code=_SERVE,
-            files={"candidate.py": self.code.encode()},
+            files=files,
             limits=limits,
-            peer=Program(code=_JUDGE, stdin=orders.encode(), limits=limits),
+            peer=Program(code=_JUDGE, stdin=orders.encode(), limits=Limits(wall_s=left, cpu_s=left)),
         )
 
     def _orders(self, first: int) -> dict[str, Any]:
@@ -205,7 +219,7 @@ class CallAttempt(Attempt):
             status, note = ("passed", "") if same else ("failed", "another value")
         elif status == "crashed":
             status, note = _ending(execution, line)
-        return Verdict(status=status, note=note, seconds=line["seconds"])
+        return Verdict(status=status, note=note.encode(errors="replace").decode(), seconds=line["seconds"])
 
     def _same(self, value: Any, expected: Any) -> bool:
         assert isinstance(self._suite, CallSuite)
@@ -234,7 +248,7 @@ def _ending(execution: Execution, line: dict[str, Any]) -> tuple[Status, str]:
     if status == "broken":
         raise RewardError(f"the tests cannot be run: {note}: look at the task's tests")
     if status not in (None, "crashed"):
-        return status, note
+        return status, note.encode(errors="replace").decode()
     for ended in (execution, execution.peer):
         if ended is not None and ended.limit is not None:
             return _LIMITS.get(ended.limit, "limit"), f"limit {ended.limit}"

@@ -31,7 +31,10 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 class Candidate(End):
-    """The end beside the candidate's code."""
+    """The end beside the candidate's code.
+
+    A file `prelude.py` is run before it, in the same namespace: what programs may use without importing it.
+    """
 
     def __init__(self, descriptor: int, path: str) -> None:
         super().__init__(descriptor)
@@ -41,6 +44,7 @@ class Candidate(End):
         self.numbers: dict[int, int] = {}
         self.nonce: Any = None
         self.solution: Any = None
+        self.given: dict[str, Any] = {}
 
     def converse(self, *, inside: bool = False) -> Any:
         """Answer requests until the end of the stream or, `inside` a request, until something else arrives."""
@@ -76,9 +80,13 @@ class Candidate(End):
 
     def start(self) -> None:
         """Run the candidate's module; what it raises goes to the judge, and what cannot be compiled is SyntaxError."""
+        sys.modules["candidate"] = self.module
+        if os.path.exists("prelude.py"):
+            with open("prelude.py", "rb") as file:
+                exec(compile(file.read(), "prelude.py", "exec", dont_inherit=True), vars(self.module))
+            self.given = dict(vars(self.module))
         with open(self.path, "rb") as file:
             source = file.read()
-        sys.modules["candidate"] = self.module
         self.module.__file__ = self.path
         try:
             code = compile(source, self.path, "exec", dont_inherit=True)
@@ -87,9 +95,13 @@ class Candidate(End):
         exec(code, vars(self.module))
 
     def find(self, name: str) -> Any:
-        """Return what the candidate calls `name`, at the top or as a method of its class `Solution`."""
-        if name in vars(self.module):
-            return vars(self.module)[name]
+        """Return what the candidate calls `name`, at the top or as a method of its class `Solution`.
+
+        What the prelude defines is not the candidate's.
+        """
+        own = vars(self.module)
+        if name in own and (name not in self.given or own[name] is not self.given[name]):
+            return own[name]
         if self.solution is None and isinstance(getattr(self.module, "Solution", None), type):
             self.solution = self.module.Solution()
         if not name.startswith("_") and hasattr(self.solution, name):

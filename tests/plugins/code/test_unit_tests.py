@@ -247,6 +247,22 @@ def test_other_languages_read_and_print(sandbox):
         score(sandbox, code, CALLS, language="bash")
 
 
+def test_a_contest_program_may_use_what_graders_import_but_must_define_its_function(sandbox):
+    task = {"fn_name": "gcd", "inputs": [[4, 6]], "outputs": [2]}
+    code = "class Solution:\n    def gcd(self, *xs: List[int]) -> Optional[int]:\n"
+    code += "        return next(n for n in count(min(xs), -1) if not any(x % n for x in Counter(xs)))\n"
+    assert score(sandbox, code, task).value == 1
+    assert score(sandbox, "from __future__ import annotations\n" + code, task).value == 1
+    assert score(sandbox, "def lcm(a, b): return a * b", task).value == 0
+    assert score(sandbox, "gcd = math.gcd", task).value == 0  # what it was given is not its own
+
+
+def test_what_a_program_says_can_be_written_down(sandbox):
+    found = score(sandbox, "def add(a, b): raise ValueError('\\ud800')", CALLS)
+    assert json.dumps(found.metadata, ensure_ascii=False).encode()
+    assert found.explanation.encode()
+
+
 def test_max_tests_takes_the_first(sandbox):
     wrong_for_negatives = "def add(a, b):\n    return abs(a) + b\n"
     assert score(sandbox, wrong_for_negatives, CALLS, max_tests=1).value == 1
