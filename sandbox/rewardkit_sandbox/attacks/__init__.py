@@ -7,7 +7,7 @@ arguments that fail after the permission was checked, and what is written bears 
 
 from __future__ import annotations
 
-from rewardkit_sandbox.attacks import contamination, escape, files, forging, leftovers, network, resources
+from rewardkit_sandbox.attacks import contamination, escape, files, forging, leftovers, network, resources, verdicts
 from rewardkit_sandbox.attacks.ground import Ground
 from rewardkit_sandbox.attacks.model import Attack, Group
 
@@ -21,4 +21,5 @@ ATTACKS: tuple[Attack, ...] = (
     *leftovers.ATTACKS,
     *contamination.ATTACKS,
     *forging.ATTACKS,
+    *verdicts.ATTACKS,
 )

@@ -218,6 +218,6 @@ print(json.dumps({
                               for name in entries(place) if os.path.join(place, name) not in os.getcwd()),
     "left ipc": [path for path in ("shm", "sem", "msg") if content(f"/proc/sysvipc/{path}").count(b"\n") > 1],
     "strangers": len(strangers()),
-    "seeded": random.random() in FACTS.get("seeded", []),
+    "seeded": random.random() in (0.5, random.Random(1).random()),
 }))
 """
