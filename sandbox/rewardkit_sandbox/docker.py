@@ -86,17 +86,19 @@ class DockerSandbox(WarmSandbox):
         def start(client: APIClient) -> DockerTransport:
             remove(client, name)  # an earlier attempt may have come halfway
             client.create_container_from_config(config, name)
-            attached = client.attach_socket(name, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-            transport = DockerTransport(self._daemon, name, attached)
-            client.start(name)
-            return transport
+            try:
+                attached = client.attach_socket(name, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+                client.start(name)
+            except BaseException:
+                remove(client, name)
+                raise
+            return DockerTransport(self._daemon, name, attached)
 
         try:
             return self._daemon.call(start)
         except SandboxUnavailableError:
             raise
         except SandboxError:
-            self._daemon.call(lambda client: remove(client, name), wait=False)
             self._checked_runtime()  # says so if that is the reason
             raise
 

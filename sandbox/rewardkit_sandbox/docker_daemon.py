@@ -48,6 +48,7 @@ class Daemon:
                 "the package 'docker' is not installed: pip install 'agentic-rewardkit[docker]'"
             )
         from docker.errors import APIError, DockerException
+        from urllib3.exceptions import HTTPError
 
         began, pause = time.monotonic(), _PAUSE_S[0]
         patience = self._reconnect_s if wait and self._client is not None else 0.0
@@ -58,7 +59,7 @@ class Daemon:
             except APIError as error:
                 if (error.status_code or 0) < 500 or waited > min(patience, _TROUBLE_S):
                     raise SandboxError(f"the Docker daemon refuses: {error.explanation or error}") from error
-            except (DockerException, OSError) as error:  # those of requests are OSErrors, too
+            except (DockerException, HTTPError, OSError) as error:  # those of requests are OSErrors
                 if waited > patience:
                     raise SandboxUnavailableError(_cure(error, self._url)) from error
             time.sleep(pause)

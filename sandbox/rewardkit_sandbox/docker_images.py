@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,22 +127,23 @@ def _base(daemon: Daemon, name: ImageName, say: Callable[[str], None]) -> str:
 
 def _pulled(daemon: Daemon, name: str, say: Callable[[str], None]) -> bool:
     """Pull an image; False when the registry is out of reach or has not sent it in PULL_S seconds."""
-    from requests.exceptions import RequestException
+    said: list[str] = []
 
     def pull(client: APIClient) -> str:
-        deadline = time.monotonic() + PULL_S
-        for line in client.pull(name, stream=True, decode=True):
-            if "error" in line:
-                return str(line["error"])
-            if time.monotonic() > deadline:
-                return f"not there after {PULL_S:g} s"
-        return ""
+        lines = list(client.pull(name, stream=True, decode=True))
+        return next((str(line["error"]) for line in lines if "error" in line), "")
+
+    def try_it() -> None:
+        try:
+            said.append(daemon.call(pull, wait=False))
+        except SandboxError as error:
+            said.append(str(error))
 
     say(f"pulling {name}")
-    try:
-        trouble = daemon.call(pull, wait=False)
-    except (SandboxError, RequestException) as error:
-        trouble = str(error)
+    thread = threading.Thread(target=try_it, daemon=True)  # the daemon may say nothing for as long as it likes
+    thread.start()
+    thread.join(PULL_S)
+    trouble = said[0] if said else f"not there after {PULL_S} s"
     if trouble:
         say(f"{name} cannot be pulled ({trouble})")
     return not trouble
