@@ -179,6 +179,7 @@ def test_a_comparison_never_crosses():
             "def f(x): x.clear(); raise ValueError",
             "x = [1]\ntry:\n    f(x)\nexcept ValueError:\n    pass\nassert x == []",
         ),
+        ("def f(x): x.append(2)", "class P: pass\np = P()\nx = [p]\nf(x)\nassert x[0] is p and x[1] == 2"),
         ("def f(x): x += b'b'", "x = bytearray(b'a')\nf(x)\nassert x == b'ab'"),
     ],
 )
@@ -304,6 +305,7 @@ say(first, v=["handle", 0, "f"])
         ("say(ask(), w=5)", "forged"),
         ("say(ask(), v=['int', 5])", "forged"),
         ("say(ask(), v=['new', 'builtins.range', '5'])", "forged"),
+        ("say(ask(), v=['new', 'builtins.bytearray', 5])", "forged"),
         ("say(ask(), v=['new', 'builtins.bytearray', 1 << 40])", "forged"),
         ("say(ask(), v=['i', '0x' + '1' * (1 << 19)])", "forged"),
         ("say(ask(), v=['type', 'eval'])", "forged"),

@@ -113,18 +113,19 @@ class StdinAttempt(Attempt):
         self._suite = suite
 
     def program(self) -> Program:
-        """Return the program with all its inputs."""
-        spent: list[float] = []
+        """Return the program with the inputs that are left."""
+        spent = [self.spent]
+        left = iter(self._suite.outputs[len(self.verdicts) :])
 
-        def stop(run: Execution) -> bool:
+        def stop(run: Execution) -> bool:  # too early does no harm: what is left is run the next time
             spent.append(run.wall_s)
-            passed = not self.rules.stop or self._verdict(run, self._suite.outputs[len(spent) - 1]).passed
+            passed = not self.rules.stop or self._verdict(run, next(left, "")).passed
             return not passed or sum(spent) >= self.rules.total_seconds
 
         return Program(
             code=self.code,
             language=self.language,
-            inputs=tuple(text.encode(errors="replace") for text in self._suite.inputs),
+            inputs=tuple(text.encode(errors="replace") for text in self._suite.inputs[len(self.verdicts) :]),
             stop=stop,
             limits=self.rules.limits(self.rules.seconds, self.rules.seconds * PATIENCE),
         )
@@ -132,8 +133,9 @@ class StdinAttempt(Attempt):
     def _take(self, execution: Execution) -> None:
         if execution.phase == "compile" or not execution.runs:
             self._rest("compile_error", _last_line(execution.stderr) or "it does not compile")
-        pairs = zip(execution.runs, self._suite.outputs, strict=False)
-        self.verdicts += [self._verdict(run, output) for run, output in pairs if not self.done]
+            return
+        left = self._suite.outputs[len(self.verdicts) :]
+        self.verdicts += [self._verdict(*pair) for pair in zip(execution.runs, left, strict=False)]
 
     def _verdict(self, run: Execution, expected: str) -> Verdict:
         if run.limit is not None:

@@ -14,6 +14,7 @@ from rewardkit.errors import RewardError, SandboxError
 from rewardkit.protocols import Sandbox
 from rewardkit.types import Score, Trajectory
 from rewardkit_plugins.code.calls import Attempt, Rules, Verdict, attempt_at
+from rewardkit_plugins.code.checks import single_checks
 from rewardkit_plugins.code.compare import ATOL, RTOL
 from rewardkit_plugins.code.extract import extract_code, language_of
 from rewardkit_plugins.code.sandboxed import Sandboxed
@@ -26,7 +27,8 @@ Value = Literal["all", "fraction"]
 class UnitTests(Sandboxed):
     """Runs the code of the last action against the tests in the task.
 
-    `value` "all" pays 1.0 when every test passes, else 0.0; "fraction" pays the share that passes. With
+    `value` "all" pays 1.0 when every test passes, else 0.0; "fraction" pays the share that passes, where
+    each assert at the top of HumanEval's `check` is a test. With
     `stop_at_failure` (None: with "all") the first test that does not pass is the last that is run; then the counts in
     `parts` are of those that were run. `test_s` limits one test (seconds of CPU time; where the CPU was busy with
     something else, or the program sleeps, three times that of wall time) and `total_s` all tests of one program (the
@@ -114,7 +116,8 @@ class UnitTests(Sandboxed):
             )
         most = self._max_tests or None
         if isinstance(suite, AssertSuite):
-            return replace(suite, tests=suite.tests[:most])
+            tests = suite.tests if self._value == "all" else [t for test in suite.tests for t in single_checks(test)]
+            return replace(suite, tests=tuple(tests[:most]))
         if isinstance(suite, CallSuite):
             return replace(suite, calls=suite.calls[:most])
         return replace(suite, inputs=suite.inputs[:most], outputs=suite.outputs[:most])

@@ -172,6 +172,24 @@ def test_fraction_pays_the_share_and_all_pays_nothing_less(sandbox):
     assert score(sandbox, wrong_for_negatives, CALLS).value == 0
 
 
+def test_fraction_counts_each_assert_of_a_check(sandbox):
+    check = "X = 1\ndef check(candidate):\n    y = X\n    assert True, 'no test'\n    assert candidate(1, 1) == 2\n"
+    check += "    for n in range(3):\n        assert candidate(n, y) == n + 1\n    assert candidate(0, -1) == -1\n"
+    task = {"prompt": "def add(a, b):\n    pass\n", "test": check, "entry_point": "add"}
+    assert statuses(score(sandbox, "def add(a, b): return a + abs(b)", task, value="fraction")) == [
+        *["passed"] * 2,
+        "failed",
+    ]
+    assert score(sandbox, ADD, task).parts["tests"] == 1
+
+
+def test_humaneval_solutions_pass_assert_by_assert(sandbox, shared):
+    tasks = rows(shared, "humanevalpack_python")
+    found = scores(sandbox, [(row["canonical_solution"], humaneval(row)) for row in tasks], value="fraction")
+    assert [scored.explanation for scored in found if scored.value != 1] == []
+    assert sum(scored.parts["tests"] for scored in found) > 5 * len(tasks)
+
+
 def test_testing_stops_at_the_first_failure_unless_told(sandbox):
     task = {"test_list": ["assert add(1, 1) == 2", "assert add(1, 1) == 3", "assert add(1, 1) == 2"]}
     assert statuses(score(sandbox, ADD, task)) == ["passed", "failed"]
@@ -336,6 +354,16 @@ def test_a_report_that_is_cut_off_is_no_pass_and_broken_tests_are_a_failure(told
             reward.score_batch([one])
     else:
         assert statuses(reward.score_batch([one])[0]) == [expected]
+
+
+def test_runs_that_were_not_made_are_made_up_for(told):
+    def first_only(program):
+        run = Execution(exit_code=0, stdout=program.inputs[0])
+        return replace(run, runs=(run,))
+
+    sandbox = told(first_only)
+    assert score(sandbox, "print(input())", {"inputs": ["1", "2", "3"], "outputs": ["1", "2", "3"]}).value == 1
+    assert [len(program.inputs) for program in sandbox.programs] == [3, 2, 1]
 
 
 def test_a_sandbox_that_fails_fails_that_trajectory_only(told):
