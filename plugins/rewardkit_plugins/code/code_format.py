@@ -22,8 +22,8 @@ class CodeFormat(Rule):
     """Looks for Markdown fences with the label of `language` in the last action, reasoning left out.
 
     `blocks` says how many there must be: exactly "one", or "some". Each must be closed, hold more than blank lines and
-    comments, and, in Python, parse. Blocks with other labels, or without one, do not count. `parts` tell how many blocks
-    of the language there are, and whether all parse.
+    comments, and, in Python, parse. Blocks with other labels, or without one, do not count. `parts` tell how many
+    blocks of the language there are, and whether all parse.
 
     Raises ConfigError for an option that cannot be right.
     """

@@ -96,6 +96,12 @@ def test_what_fails_or_tries_to_do_more_than_read_earns_nothing(value, completio
     assert value(completion, options={"wall_s": 3}) == 0
 
 
+@pytest.mark.parametrize("completion", ["PRAGMA user_version", "SELECT 0; SELECT 0", "ANALYZE"])
+def test_only_one_statement_that_selects_is_run_even_where_another_returns_the_rows(value, completion):
+    assert value("SELECT 0", "SELECT 0") == 1
+    assert value(completion, "SELECT 0") == 0
+
+
 def test_printing_the_answer_frame_earns_nothing(value):
     frame = json.dumps({"columns": 1, "rows": [["Ulm"], ["Jena"]]})
     assert value(f"SELECT '{frame}'") == 0
