@@ -21,7 +21,7 @@ _WARM_UP = "def f(a):\n    return [str(i) for i in a]\nprint(end='')\n"
 _CONTROL = 32  # above the descriptors that programs count on
 # A shared library makes every copy dearer: modules that bring one, as hashlib and decimal do, are left out.
 _PRELOADED = """
-    abc ast bisect collections collections.abc contextlib copy dataclasses enum functools heapq io itertools json
+    abc ast bisect collections collections.abc contextlib copy enum functools heapq io itertools json
     keyword linecache math operator os.path random re string textwrap threading time traceback types typing warnings
 """
 
