@@ -111,6 +111,6 @@ def rewardkit_rewards() -> list[RewardSpec]:
             factory="rewardkit_plugins.code.sql:Sql",
             summary="1 if the query in the answer returns the rows of a gold query",
             needs=_SANDBOX,
-            batch_size=16,
+            batch_size=8,
         ),
     ]
