@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 import contenders
@@ -117,7 +117,8 @@ def find_image() -> str:
         from rewardkit_sandbox.docker_daemon import Daemon
         from rewardkit_sandbox.docker_images import find_image as find
 
-        return find(Daemon(), None).id
+        with closing(Daemon()) as daemon:
+            return find(daemon, None).id
     except (SandboxError, ImportError):
         return ""
 

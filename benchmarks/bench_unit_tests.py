@@ -121,7 +121,7 @@ def all_cheats() -> list[tuple[str, str, str]]:
     return [*CHEATS["CHEATS"], *(("plain", name, code) for name, code in against_asserts)]
 
 
-def cheat_values(sandbox: Sandbox) -> list[float]:
+def cheat_values(sandbox: Sandbox) -> list[float | None]:
     """Return what each cheat earns; those that hang, soon."""
     reward = UnitTests(sandbox=sandbox, test_s=0.5)
     reward.setup()

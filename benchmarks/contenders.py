@@ -120,12 +120,12 @@ def docker_exec(image: str) -> Opening:
     def opening() -> Iterator[Run]:
         name = f"rewardkit-bench-{uuid.uuid4().hex[:8]}"
         sleep = ["python3", "-c", "import time; time.sleep(86400)"]
-        output([*docker(), "run", "--detach", "--rm", "--name", name, *LOCKED, image, *sleep])
+        output([*docker(image), "run", "--detach", "--rm", "--name", name, *LOCKED, image, *sleep])
         try:
-            command = [*docker(), "exec", "--interactive", name, "python3", "-I", "-S", "-c"]
+            command = [*docker(image), "exec", "--interactive", name, "python3", "-I", "-S", "-c"]
             yield lambda code, stdin: output([*command, code], stdin)
         finally:
-            output([*docker(), "rm", "--force", name])
+            output([*docker(image), "rm", "--force", name])
 
     return opening
 
@@ -135,7 +135,7 @@ def docker_run(image: str) -> Opening:
 
     @contextmanager
     def opening() -> Iterator[Run]:
-        command = [*docker(), "run", "--interactive", "--rm", *LOCKED, image, "python3", "-I", "-S", "-c"]
+        command = [*docker(image), "run", "--interactive", "--rm", *LOCKED, image, "python3", "-I", "-S", "-c"]
         yield lambda code, stdin: output([*command, code], stdin)
 
     return opening
@@ -146,14 +146,14 @@ def llm_sandbox(image: str) -> Opening:
 
     @contextmanager
     def opening() -> Iterator[Run]:
-        docker()
+        docker(image)
         try:
             from llm_sandbox import SandboxSession
         except ImportError:
             raise NotHereError("llm-sandbox: pip install 'llm-sandbox[docker]'") from None
         prepare = "import os; os.makedirs('/sandbox', exist_ok=True); os.symlink('python3', '/usr/bin/python')"
         recipe = f'FROM {image}\nUSER root\nRUN ["python3", "-c", "{prepare}"]\nCMD ["python3"]\n'
-        build = [*docker(), "build", "--quiet", "--label", "rewardkit.bench=1", "-"]
+        build = [*docker(image), "build", "--quiet", "--label", "rewardkit.bench=1", "-"]
         ours = output(build, recipe.encode(), DOCKER_BUILDKIT="0").decode().strip()
 
         def run(code: str, stdin: bytes) -> bytes:
@@ -167,7 +167,7 @@ def llm_sandbox(image: str) -> Opening:
             ) as session:
                 yield run
         finally:
-            output([*docker(), "image", "rm", "--force", ours])
+            output([*docker(image), "image", "rm", "--force", ours])
 
     return opening
 
@@ -227,12 +227,14 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     raise NotHereError("SandboxFusion: its server does not answer")
 
 
-def docker() -> list[str]:
-    """Return the Docker command, or raise NotHereError when no daemon answers."""
+def docker(image: str) -> list[str]:
+    """Return the Docker command, or raise NotHereError when no daemon answers or there is no image."""
     if not shutil.which("docker"):
         raise NotHereError("docker: not installed")
     if subprocess.run(["docker", "version"], capture_output=True, timeout=20).returncode:
         raise NotHereError("docker: no daemon answers")
+    if not image:
+        raise NotHereError("docker: our image could not be built")
     return ["docker"]
 
 

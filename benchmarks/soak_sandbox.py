@@ -84,11 +84,11 @@ def soak(name: str, sandbox: Sandbox, count: int) -> bool:
     """Soak one sandbox, print what was seen, return whether anything was missed."""
     before = belongings()
     try:
-        run(sandbox, healthy(100), Tally())  # warm
+        run(sandbox, healthy(40), Tally())  # warm
         clean, hostile = Tally(), Tally()
-        run(sandbox, healthy(max(200, count // 20)), clean)
+        run(sandbox, healthy(max(100, count // 20)), clean)
         memory = run(sandbox, mixture(count), hostile)
-        run(sandbox, healthy(max(200, count // 20), seed=1), clean)
+        run(sandbox, healthy(max(100, count // 20), seed=1), clean)
     finally:
         sandbox.close()
     left = leftovers(before)
