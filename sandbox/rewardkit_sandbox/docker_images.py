@@ -80,7 +80,7 @@ def build_image(
             return image
         say(f"building the image {tag}: 5 s to a few minutes, once on this machine")
         began = time.monotonic()
-        _build(daemon, name, base or _base(daemon, name, say), tag)
+        _build(daemon, name, base or _base(daemon, name, say), tag, fresh=fresh)
         image = _image(_inspect(daemon, tag) or {})
         say(f"built {tag} in {time.monotonic() - began:.1f} s, {image.size / 1e6:.0f} MB")
         return image
@@ -162,7 +162,7 @@ def _imported(daemon: Daemon, root: Path) -> str:
     return daemon.call(load, wait=False)
 
 
-def _build(daemon: Daemon, name: ImageName, base: str, tag: str) -> None:
+def _build(daemon: Daemon, name: ImageName, base: str, tag: str, *, fresh: bool) -> None:
     def build(client: APIClient) -> str:
         with tempfile.TemporaryDirectory(prefix="rewardkit-image-") as folder:
             Path(folder, "Dockerfile").write_text(_dockerfile(name))
@@ -170,6 +170,7 @@ def _build(daemon: Daemon, name: ImageName, base: str, tag: str) -> None:
                 path=folder,
                 tag=tag,
                 decode=True,
+                nocache=fresh,
                 rm=True,
                 forcerm=True,
                 timeout=BUILD_S,

@@ -35,6 +35,7 @@ def test_an_image_is_built_once_and_again_when_its_recipe_or_base_changes(docker
     own_names.clear()
     assert build() == build(base=OTHERS) == first
     assert own_names == []
+    assert build(base=OTHERS, fresh=True) != first
     monkeypatch.setattr(docker_rootfs, "PACKAGES", {"python": ("python3", "other")})
     second = build(base=OTHERS)
     assert second != first
