@@ -92,7 +92,7 @@ def rewardkit_rewards() -> list[RewardSpec]:
             factory="rewardkit_plugins.code.unit_tests:UnitTests",
             summary="1 if the program in the answer passes the tests of its task, or the share that it passes",
             needs=_SANDBOX,
-            batch_size=64,
+            batch_size=4,
         ),
         RewardSpec(
             name="executes",
