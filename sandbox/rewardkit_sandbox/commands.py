@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -57,14 +58,15 @@ def check(ctx: click.Context, name: str, only: str | None, options: Sequence[str
         identity, found = built.identity(), []
         for finding in findings(built, only=only):
             found.append(finding)
-            if not as_json:
+            if sys.stderr.isatty():
                 click.echo(f"\r{len(found)} tried, last: {finding.name:<20}", nl=False, err=True)
     finally:
         built.close()
+    if sys.stderr.isatty():
+        click.echo(f"\r{'':<50}\r", nl=False, err=True)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
-        click.echo(f"\r{'':<50}\r", nl=False, err=True)
         _print(name, identity, found)
     ctx.exit(0 if all(finding.held for finding in found) else 1)
 

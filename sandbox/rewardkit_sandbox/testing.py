@@ -1,10 +1,12 @@
 """The contract tests of sandboxes: inherit `SandboxContract` in a test file, and give it the fixture `sandbox`.
 
+    @pytest.fixture(scope="module")
+    def sandbox():
+        with contextlib.closing(MySandbox(workers=1)) as sandbox:
+            yield sandbox
+
     class TestMine(SandboxContract):
-        @pytest.fixture(scope="class")
-        def sandbox(self):
-            with contextlib.closing(MySandbox(workers=1)) as sandbox:
-                yield sandbox
+        pass
 
 What is tested is `promises` (plain programs) and `attacks` (programs that mean harm), one test for each.
 """

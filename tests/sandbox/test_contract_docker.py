@@ -11,10 +11,13 @@ from rewardkit_sandbox.testing import SandboxContract
 pytestmark = pytest.mark.docker
 
 
-class TestDockerSandbox(SandboxContract):
-    @pytest.fixture(scope="class")
-    def sandbox(self, docker_daemon):
-        from rewardkit_sandbox.docker import DockerSandbox
+@pytest.fixture(scope="module")
+def sandbox(docker_daemon):
+    from rewardkit_sandbox.docker import DockerSandbox
 
-        with contextlib.closing(DockerSandbox(workers=1)) as sandbox:
-            yield sandbox
+    with contextlib.closing(DockerSandbox(workers=1)) as sandbox:
+        yield sandbox
+
+
+class TestDockerSandbox(SandboxContract):
+    pass
