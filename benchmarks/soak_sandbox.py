@@ -175,28 +175,41 @@ def resident_mb() -> float:
 
 
 def belongings() -> dict[str, set[str]]:
-    """Return everything that a sandbox might leave behind."""
-    listing = ["docker", "ps", "--all", "--format", '{{.ID}} {{.Label "rewardkit.owner"}}']
-    try:
-        containers = subprocess.run(listing, capture_output=True, text=True, timeout=60).stdout.splitlines()
-    except OSError:
-        containers = []
-    places = [Path(place) for place in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run", tempfile.gettempdir())]
+    """Return everything that a sandbox might leave behind, but what belongs to containers of other processes."""
+    ours, others = containers()
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    cgroups = {place for place, _, _ in os.walk("/sys/fs/cgroup")}
+    places = [Path(place) for place in ("/dev/shm", "/dev/mqueue", tempfile.gettempdir()) if os.path.isdir(place)]
     return {
         "processes": descendants(os.getpid()),
-        "containers": {container for container in containers if f":{os.getpid()}:" in container},
-        "mounts": {line.split(" - ")[0].split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
-        "cgroups": {place for place, _, _ in os.walk("/sys/fs/cgroup")},
-        "files": {
-            str(path)
-            for place in places
-            if place.is_dir()
-            for path in place.iterdir()
-            if "rewardkit" in path.name or str(place) == tempfile.gettempdir() or "shm" in place.name
-        },
+        "containers": ours,
+        "mounts": {place for place in mounts if not any(other in place for other in others)},
+        "cgroups": {place for place in cgroups if not any(other in place for other in others)},
+        "files": {str(path) for place in places for path in place.iterdir()},
         "threads": {str(n) for n in range(threading.active_count())},
         "descriptors": set(descriptors()),
     }
+
+
+def containers() -> tuple[set[str], set[str]]:
+    """Return the ids of our containers, and what the paths of all others have in them: ids and places."""
+    fields = (
+        ".Id",
+        'index .Config.Labels "rewardkit.owner"',
+        ".GraphDriver.Data.MergedDir",
+        ".NetworkSettings.SandboxKey",
+    )
+    shown = " ".join(f"{{{{{field}}}}}" for field in fields)
+    try:
+        ids = subprocess.run(["docker", "ps", "-aq"], capture_output=True, text=True, timeout=60).stdout.split()
+        listing = ["docker", "inspect", "--format", shown, *ids]
+        rows = subprocess.run(listing, capture_output=True, text=True, timeout=60).stdout.splitlines() if ids else []
+    except OSError:
+        return set(), set()
+    owned = [row for row in rows if f":{os.getpid()}:" in row]
+    # /var/run is /run in the list of mounts
+    words = {word.removeprefix("/var") for row in rows if row not in owned for word in row.split()}
+    return {row.split()[0] for row in owned}, words
 
 
 def descriptors() -> Iterator[str]:
