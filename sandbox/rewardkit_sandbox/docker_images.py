@@ -113,15 +113,18 @@ def _base(daemon: Daemon, name: ImageName, say: Callable[[str], None]) -> str:
         root.mkdir()
         if docker_rootfs.has_packages():
             say("unpacking Debian packages")
-            docker_rootfs.unpack_packages(root, docker_rootfs.PACKAGES[name], timeout_s=BUILD_S)
-        elif name == "python":
-            say("copying the Python of this machine")
-            docker_rootfs.copy_host(root)
-        else:
+            try:
+                docker_rootfs.unpack_packages(root, docker_rootfs.PACKAGES[name], timeout_s=BUILD_S)
+                return _imported(daemon, root)
+            except SandboxUnavailableError as error:
+                say(str(error))
+        if name != "python":
             raise SandboxUnavailableError(
                 f"the image {name!r} needs a registry or apt-get, and neither is here: build it elsewhere, then "
                 "'docker save' and 'docker load', or name a --base"
             )
+        say("copying the Python of this machine")
+        docker_rootfs.copy_host(root)
         return _imported(daemon, root)
 
 

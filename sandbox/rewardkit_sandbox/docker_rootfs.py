@@ -47,16 +47,7 @@ def unpack_packages(root: Path, names: Sequence[str], *, timeout_s: float) -> No
     """
     archives = root.with_name(root.name + ".debs")
     (archives / "partial").mkdir(parents=True)
-    (archives / "status").touch()
-    options = {
-        "Dir::State::status": archives / "status",  # as if nothing were installed, so that all dependencies come
-        "Dir::Cache::archives": archives,
-        "Debug::NoLocking": "1",
-        "APT::Sandbox::User": "root",
-    }
-    settings = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-    download = ["apt-get", "install", "-qq", "-y", "--download-only", "--no-install-recommends", *settings, *names]
-    _checked(download, f"the Debian packages {', '.join(names)} cannot be downloaded: apt-get update", timeout_s)
+    _download(archives, names, timeout_s)
     for directory in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / directory).mkdir(parents=True)
         (root / directory).symlink_to(f"usr/{directory}")
@@ -110,6 +101,27 @@ def packed(root: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
+def _download(archives: Path, names: Sequence[str], timeout_s: float) -> None:
+    """Download packages and all that they depend on; with package lists of its own where this machine's do not do."""
+    (archives / "status").touch()
+    options = {
+        "Dir::State::status": archives / "status",  # as if nothing were installed, so that all dependencies come
+        "Dir::Cache::archives": archives,
+        "Debug::NoLocking": "1",
+        "APT::Sandbox::User": "root",
+    }
+    settings = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
+    install = ["install", "-y", "--download-only", "--no-install-recommends", *names]
+    failure = f"the Debian packages {', '.join(names)} cannot be downloaded: see 'apt-get update'"
+    try:
+        _checked(["apt-get", "-qq", *settings, *install], failure, timeout_s)
+    except SandboxUnavailableError:
+        (archives / "lists" / "partial").mkdir(parents=True)
+        settings += ["-o", f"Dir::State::lists={archives / 'lists'}"]
+        _checked(["apt-get", "-qq", *settings, "update"], failure, timeout_s)
+        _checked(["apt-get", "-qq", *settings, *install], failure, timeout_s)
+
+
 def _furnish(root: Path) -> None:
     for directory in ("dev", "etc", "proc", "sys", "tmp", "run", "var/tmp"):
         (root / directory).mkdir(parents=True, exist_ok=True)
@@ -143,4 +155,5 @@ def _checked(command: Sequence[str], failure: str, timeout_s: float) -> None:
     except subprocess.TimeoutExpired:
         raise SandboxUnavailableError(f"{failure} (nothing after {timeout_s:g} s)") from None
     if done.returncode:
-        raise SandboxUnavailableError(f"{failure} ({done.stderr.strip().splitlines()[-1:] or done.returncode})")
+        said = done.stderr.strip() or f"exit status {done.returncode}"
+        raise SandboxUnavailableError(f"{failure} ({said.splitlines()[-1]})")
