@@ -155,13 +155,15 @@ class CallAttempt(Attempt):
         super().__init__(code, "python", len(suite.tests if isinstance(suite, AssertSuite) else suite.calls), rules)
         self._suite = suite
         self._patience = 1
+        named = suite.function if isinstance(suite, CallSuite) else suite.entry_point
+        self._entry_point = named if named and named.isidentifier() else None  # not so "Solution().f", which tests call
 
     def program(self) -> Program:
         """Return the candidate's program, with the judge of the tests that are left as its peer."""
         left = max(self.rules.total_seconds - self.spent, 0.1)
         limits = self.rules.limits(left, left)
         files = {"candidate.py": self.code.encode()}
-        if isinstance(self._suite, CallSuite):
+        if isinstance(self._suite, CallSuite) or self._suite.entry_point != self._entry_point:
             files["prelude.py"] = _PRELUDE.encode()
         orders = json.dumps({**self._orders(len(self.verdicts)), "seconds": self.rules.seconds * self._patience})
         return Program(
@@ -173,10 +175,10 @@ class CallAttempt(Attempt):
 
     def _orders(self, first: int) -> dict[str, Any]:
         if isinstance(self._suite, CallSuite):
-            return {"entry_point": self._suite.function, "calls": [args for args, _ in self._suite.calls[first:]]}
+            return {"entry_point": self._entry_point, "calls": [args for args, _ in self._suite.calls[first:]]}
         return {
             "prompt": self._suite.prompt,
-            "entry_point": self._suite.entry_point,
+            "entry_point": self._entry_point,
             "setup": self._suite.setup,
             "tests": self._suite.tests[first:],
             "stop": self.rules.stop,

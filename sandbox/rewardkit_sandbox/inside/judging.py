@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from rewardkit_sandbox.inside.names import defined_by, free_names, modules_of
-from rewardkit_sandbox.inside.values import LARGEST, LONGEST_NOTE, CannotCrossError, End
+from rewardkit_sandbox.inside.values import LARGEST, LONGEST_NOTE, CannotCrossError, End, TooLargeError
 
 T = TypeVar("T")
 LONGEST_ITERATOR = 100_000  # items
@@ -316,7 +316,7 @@ def _verdict(error: BaseException) -> dict[str, Any]:
             return {"status": status, "note": type(error).__name__}
     if isinstance(error, AssertionError):
         return {"status": "failed", "note": "AssertionError"}
-    if isinstance(error, (ImportError, CannotCrossError)):
+    if isinstance(error, (ImportError, CannotCrossError)) and not isinstance(error, TooLargeError):
         return {"status": "broken", "note": f"{type(error).__name__}: {error}"[:LONGEST_NOTE]}
     return {"status": "failed", "note": f"the test raised {type(error).__name__}"}
 
@@ -325,11 +325,11 @@ def _value(function: Callable[..., Any], args: list[Any]) -> dict[str, Any]:
     """Return what a function returned, if it is a JSON value of bearable size."""
     value = function(*args)
     try:
-        text = json.dumps(value)
+        size = len(json.dumps(value))
     except (TypeError, ValueError, RecursionError, OverflowError):
-        raise AssertionError from None
-    if len(text) > LARGEST_VALUE:
-        raise AssertionError
+        return {"status": "failed", "note": f"it returned a {type(value).__name__}, which is no JSON value"}
+    if size > LARGEST_VALUE:
+        return {"status": "failed", "note": "it returned too large a value"}
     return {"value": value}
 
 

@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from rewardkit_sandbox.inside.values import LARGEST, CannotCrossError, End
+from rewardkit_sandbox.inside.values import LARGEST, CannotCrossError, End, TooLargeError
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "call": lambda function, *args, **kw: function(*args, **kw),
@@ -75,7 +75,7 @@ class Candidate(End):
         nonce, self.nonce = self.nonce, before
         try:
             self.send({"n": nonce, **reply}, LARGEST)
-        except CannotCrossError as error:
+        except TooLargeError as error:
             self.send({"n": nonce, "e": self.encode_error(error)})
 
     def start(self) -> None:

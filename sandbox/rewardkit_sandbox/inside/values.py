@@ -49,6 +49,10 @@ class CannotCrossError(TypeError):
     """A value that must stay on its side."""
 
 
+class TooLargeError(CannotCrossError):
+    """A value with too many parts, levels or bytes."""
+
+
 class End:
     """One end of the stream: sends and receives messages, and turns values into JSON and back.
 
@@ -61,10 +65,10 @@ class End:
         self.stream = socket.socket(fileno=descriptor)
 
     def send(self, message: dict[str, Any], largest: int = 1 << 30) -> None:
-        """Send one message; raises CannotCrossError when it is too large."""
+        """Send one message; raises TooLargeError when it is longer than `largest` bytes."""
         body = json.dumps(message).encode()
         if len(body) > largest:
-            raise CannotCrossError("the value is too large to cross")
+            raise TooLargeError("a value is too large to cross")
         self.stream.sendall(struct.pack(">I", len(body)) + body)
 
     def receive(self) -> Any:
@@ -91,12 +95,12 @@ class End:
         if kind is int:
             return value if -(1 << 63) < value < 1 << 63 else ["i", hex(value)]
         if kind in _SIZED and len(value) > MOST_ITEMS:
-            raise CannotCrossError("a value is too large to cross")
+            raise TooLargeError("a value is too large to cross")
         if kind is str:
             surrogates = not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
             return ["u", *map(ord, value)] if surrogates else value
         if depth > DEEPEST:
-            raise CannotCrossError(f"a value of more than {DEEPEST} levels cannot cross")
+            raise TooLargeError(f"a value of more than {DEEPEST} levels cannot cross")
         if kind in (list, tuple, set, frozenset):
             return [kind.__name__, *[self.encode(item, depth + 1) for item in value]]
         if kind is dict:
@@ -155,7 +159,7 @@ class End:
         try:
             args = [self.encode(arg) for arg in error.args]
             if len(json.dumps(args)) > LARGEST >> 4:
-                raise CannotCrossError("the arguments are too large")
+                raise TooLargeError("the arguments are too large")
         except (TypeError, ValueError, RecursionError):
             args = [str(error)[:LONGEST_NOTE]]
         return [classes, args]

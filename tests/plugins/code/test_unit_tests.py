@@ -275,6 +275,19 @@ def test_a_contest_program_may_use_what_graders_import_but_must_define_its_funct
     assert score(sandbox, "gcd = math.gcd", task).value == 0  # what it was given is not its own
 
 
+def test_an_entry_point_may_be_a_method_of_solution(sandbox):
+    task = {"test": "def check(candidate):\n    assert candidate(xs=[1, 2]) == 3\n", "entry_point": "Solution().total"}
+    code = "class Solution:\n    def total(self, xs: List[int]) -> int:\n        return {}(xs)\n"
+    assert score(sandbox, code.format("sum"), task).value == 1
+    assert score(sandbox, code.format("len"), task).value == 0
+
+
+def test_what_a_program_returns_does_not_make_its_tests_look_broken(sandbox):
+    code = "def deep(n):\n    x = []\n    for _ in range(n): x = [x]\n    return x\ndef same(x): return x\n"
+    assert score(sandbox, code, {"test_list": ["assert same([deep(190)]) == [deep(190)]"]}).value == 1
+    assert score(sandbox, code, {"test_list": ["assert same([[[deep(199)]]]) == 1"]}).value == 0
+
+
 def test_what_a_program_says_can_be_written_down(sandbox):
     found = score(sandbox, "def add(a, b): raise ValueError('\\ud800')", CALLS)
     assert json.dumps(found.metadata, ensure_ascii=False).encode()
