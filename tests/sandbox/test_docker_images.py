@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from rewardkit.errors import ConfigError, SandboxUnavailableError
+from rewardkit.errors import ConfigError, SandboxError, SandboxUnavailableError
 from rewardkit.programs import Program
 from rewardkit_sandbox import docker_images, docker_rootfs
 from rewardkit_sandbox.docker import DockerSandbox
@@ -19,11 +19,21 @@ def own_names(docker_daemon, monkeypatch):
     """Build under names that nobody else uses; yields what was said of every build."""
     build_image(docker_daemon)
     monkeypatch.setattr(docker_images, "REPOSITORY", "rewardkit-test-images")
+    before = nameless(docker_daemon)
     said = []
     yield said
     for name in ("python", "full"):
         if found := docker_images._inspect(docker_daemon, f"rewardkit-test-images:{name}"):
             docker_daemon.call(lambda client, found=found: client.remove_image(found["Id"], force=True))
+    for left in nameless(docker_daemon) - before:
+        try:
+            docker_daemon.call(lambda client, left=left: client.remove_image(left, force=True))
+        except SandboxError:
+            pass  # it went with another
+
+
+def nameless(daemon):
+    return {image["Id"] for image in daemon.call(lambda client: client.images(filters={"dangling": True}))}
 
 
 def test_an_image_is_built_once_and_again_when_its_recipe_or_base_changes(docker_daemon, own_names, monkeypatch):
