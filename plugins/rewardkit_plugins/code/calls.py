@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rewardkit.errors import RewardError
@@ -162,6 +162,7 @@ class CallAttempt(Attempt):
         """Return the candidate's program, with the judge of the tests that are left as its peer."""
         left = max(self.rules.total_seconds - self.spent, 0.1)
         limits = self.rules.limits(left, left)
+        roomy = max(limits.memory_mb, Limits().memory_mb)  # what the judge lacks is not the candidate's fault
         files = {"candidate.py": self.code.encode()}
         if isinstance(self._suite, CallSuite) or self._suite.entry_point != self._entry_point:
             files["prelude.py"] = _PRELUDE.encode()
@@ -170,7 +171,7 @@ class CallAttempt(Attempt):
             code=_SERVE,
             files=files,
             limits=limits,
-            peer=Program(code=_JUDGE, stdin=orders.encode(), limits=Limits(wall_s=left, cpu_s=left)),
+            peer=Program(code=_JUDGE, stdin=orders.encode(), limits=replace(limits, memory_mb=roomy)),
         )
 
     def _orders(self, first: int) -> dict[str, Any]:

@@ -18,7 +18,6 @@ LARGEST = 8 << 20  # bytes of one message of the candidate
 MOST_ITEMS = 4 << 20  # of one value; characters of one text
 DEEPEST = 200  # levels of one value
 LONGEST_INT = 1 << 18  # hexadecimal digits
-LARGEST_VALUE = 1 << 19  # bytes of JSON that the judge reports for one call
 LONGEST_NOTE = 300  # characters of one message in a report
 
 _SCALARS = (type(None), bool, float)
