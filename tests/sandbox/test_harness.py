@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewardkit_sandbox.inside.judging import Handle, Judge
+from rewardkit_sandbox.inside.serving import Candidate
 
 PRELUDE = "import os, sys; import rewardkit_sandbox.inside.harness as h; sys.modules['rewardkit_harness'] = h; "
 ROOT = Path(__file__).parents[2]
@@ -80,6 +85,67 @@ def test_plain_values_cross_both_ways_with_their_exact_types(value):
     candidate = f"def back(): return {value}\ndef same(x): return type(x) is type({value}) and x == {value}"
     judged = f"x = {value}\nassert type(back()) is type(x) and repr(back()) == repr(x)\nassert same(x) is True"
     assert statuses(candidate, judged) == ["passed"]
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+HASHABLE = SCALARS | st.tuples(SCALARS, SCALARS) | st.frozensets(SCALARS, max_size=3)
+PLAIN = st.recursive(
+    HASHABLE | st.sets(HASHABLE, max_size=3),
+    lambda x: st.lists(x, max_size=4) | st.dictionaries(HASHABLE, x, max_size=4) | st.tuples(x, x),
+    max_leaves=8,
+)
+TAGS = ["list", "tuple", "set", "frozenset", "dict", "i", "u", "bytes", "type", "new", "handle", "back", "record"]
+NAMES = [
+    "int",
+    "eval",
+    "builtins.range",
+    "builtins.exec",
+    "os.system",
+    "fractions.Fraction",
+    "collections.Counter",
+    "0x1",
+]
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 1 << 70) | st.floats() | st.sampled_from(NAMES),
+    lambda x: (
+        st.builds(lambda tag, parts: [tag, *parts], st.sampled_from(TAGS), st.lists(x, max_size=4))
+        | st.dictionaries(st.text(max_size=2), x, max_size=2)
+    ),
+    max_leaves=12,
+)
+
+
+def bare(kind: type) -> Any:
+    """Return an end without a stream."""
+    end = object.__new__(kind)
+    end.handles, end.errors, end.functions = {}, {}, [len]
+    return end
+
+
+def parts(value: Any) -> list[Any]:
+    """Return `value` and all that is in it."""
+    inside = [*value.items()] if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else []
+    return [value, *(part for item in inside for part in parts(item))]
+
+
+@given(PLAIN)
+def test_any_plain_value_comes_through_as_it_is(value):
+    arrived = bare(Judge).decode(json.loads(json.dumps(bare(Candidate).encode(value))))
+    assert repr(arrived) == repr(value) or arrived == value  # the order in sets may differ
+    assert [type(part) for part in parts(arrived)][:1] == [type(value)]
+
+
+@settings(max_examples=500)
+@given(ANSWERS)
+def test_any_answer_becomes_plain_values_and_handles_or_is_refused(answer):
+    known = {"NoneType", "bool", "int", "float", "str", "bytes", "list", "tuple", "set", "frozenset", "dict", "type"}
+    known |= {"range", "Counter", "Fraction", "builtin_function_or_method"}  # the last one is what was passed: len
+    try:
+        value = bare(Judge).decode(answer)
+    except Exception:
+        return
+    assert {type(part).__name__ for part in parts(value) if type(part) is not Handle} <= known
+    assert not {id(part) for part in parts(value) if callable(part)} & {id(eval), id(exec), id(os.system)}
 
 
 @pytest.mark.parametrize(

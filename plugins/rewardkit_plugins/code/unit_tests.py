@@ -134,6 +134,7 @@ class UnitTests(Sandboxed):
     def _score(self, attempt: Attempt) -> Score:
         passed = sum(verdict.passed for verdict in attempt.verdicts)
         share = passed / attempt.tests
+        statuses = [verdict.status for verdict in attempt.verdicts]
         return Score(
             value=share if self._value == "fraction" else float(passed == attempt.tests),
             parts={
@@ -141,10 +142,8 @@ class UnitTests(Sandboxed):
                 "passed": passed,
                 "failed": len(attempt.verdicts) - passed,
                 "fraction": share,
-                **{
-                    status: sum(verdict.status == status for verdict in attempt.verdicts)
-                    for status in ("compile_error", "timeout", "crashed", "forged")
-                },
+                **{status: statuses.count(status) for status in ("timeout", "crashed", "forged")},
+                "compile_error": "compile_error" in statuses,
                 "seconds": attempt.spent,
             },
             explanation=_explanation(attempt.verdicts, attempt.tests),

@@ -235,7 +235,7 @@ def test_all_tests_together_have_a_limit(sandbox):
 def test_a_program_that_does_not_compile_says_so(sandbox):
     for shape in ("asserts", "calls", "stdin"):
         found = score(sandbox, "def add(a, b:\n    return", cheats.TASKS[shape], value="fraction")
-        assert (found.value, found.parts["compile_error"]) == (0, found.parts["tests"])
+        assert (found.value, found.parts["compile_error"], found.parts["passed"]) == (0, 1, 0)
         assert "SyntaxError" in found.explanation
 
 
