@@ -19,6 +19,7 @@ from rewardkit_plugins.math.extract import extract
 
 Percent = Literal["auto", "strict", "lenient"]
 _SHOWN = 120
+_NUMBER = re.compile(r"[-+\u2212]?\s?(?:\\?\$)?\d(?:[\d, ]|\{,\})*(?:\.\d*)?(?:\s?\\?%)?")
 _PERCENT_BEHIND_BOX = re.compile(r"\\boxed\{[^{}]{1,40}\}\s?\$?\s?\\?%")
 
 
@@ -30,11 +31,19 @@ class MathReward:
 
     `tolerance` is relative and lets numbers differ by rounding (0.0: a decimal of fewer than six significant digits
     must be exact). `percent` says whether 10 and 10% pass for each other: "strict" never, "lenient" always, "auto"
-    where the question or the response speaks of percent. With `require_boxed` only a boxed answer counts.
+    where the question or the response speaks of percent. With `require_boxed` only a boxed answer counts, with
+    `require_number` only one that is worked out: 42 or 6 * 7 = 42, not 6 * 7.
     Raises ConfigError for an option that cannot be right.
     """
 
-    def __init__(self, *, tolerance: float = 0.0, percent: Percent = "auto", require_boxed: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        tolerance: float = 0.0,
+        percent: Percent = "auto",
+        require_boxed: bool = False,
+        require_number: bool = False,
+    ) -> None:
         if not 0 <= tolerance < 1:
             raise ConfigError(f"math: tolerance must be in [0, 1), not {tolerance!r}")
         if percent not in get_args(Percent):
@@ -42,6 +51,7 @@ class MathReward:
         self.tolerance = tolerance
         self.percent: Percent = percent
         self.require_boxed = require_boxed
+        self.require_number = require_number
 
     def setup(self) -> None:
         """Import the arithmetic that the first hard pair would otherwise wait for."""
@@ -66,6 +76,8 @@ class MathReward:
             missing = "no boxed answer found" if self.require_boxed else "no answer found"
             return Score(value=0.0, explanation=missing, metadata={"answer": None, "expected": wanted})
         verdict = self._judge(expected, answer, trajectory)
+        if verdict.right and self.require_number and not _NUMBER.fullmatch(answer.rpartition("=")[2].strip()):
+            verdict = Verdict(False, "it is no number")
         return Score(
             value=1.0 if verdict.right else 0.0,
             explanation="" if verdict.right else _explanation(verdict, answer, wanted),

@@ -46,6 +46,18 @@ def test_only_a_boxed_answer_counts_if_asked(score):
     assert score(r"\boxed{42}", "42", require_boxed=True).value == 1.0
 
 
+@pytest.mark.parametrize("answer", ["17 + 25", r"\boxed{17+25}", "84/2", "42 = 17 + 25", r"17 + 25 = \frac{84}{2}"])
+def test_what_is_not_worked_out_counts_unless_a_number_is_asked_for(score, answer):
+    assert score(answer, "42").value == 1.0
+    assert score(answer, "42", require_number=True).value == 0.0
+
+
+@pytest.mark.parametrize("answer", ["42", r"\boxed{42}", "17+25=42", "The answer is $42$.", "42.0", "#### 42"])
+def test_a_number_counts_where_one_is_asked_for(score, answer):
+    assert score(answer, "42", require_number=True).value == 1.0
+    assert score(answer, "41", require_number=True).value == 0.0
+
+
 def test_percent_is_a_unit_where_percent_was_asked_for(score):
     assert score(r"\boxed{20\%}", "20").value == 0.0
     assert score(r"\boxed{20\%}", "20", question="What percentage of cars is red?").value == 1.0
