@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from rewardkit.errors import SandboxError, SandboxUnavailableError
 from rewardkit.programs import Limits
-from rewardkit_sandbox.bundle import BOOTSTRAP
+from rewardkit_sandbox.bundle import ENVIRONMENT, command
 from rewardkit_sandbox.docker_daemon import Daemon
 from rewardkit_sandbox.docker_images import Image, current_image, find_image
 from rewardkit_sandbox.docker_owner import is_dead, this_process
 from rewardkit_sandbox.docker_transport import DockerTransport, remove
-from rewardkit_sandbox.pool import WarmSandbox
+from rewardkit_sandbox.pool import WarmSandbox, Worker
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 OWNER = "rewardkit.owner"
-_NOBODY = "65534:65534"
+_NOBODY = 65534
+_WALL_BUILDER = ("KILL", "SETGID", "SETUID", "SYS_ADMIN", "SYS_PTRACE")
 _SERVER_MB, _SERVER_PROCESSES = 64, 16  # what the fork server needs beside the programs
 _AT_ONCE = 2  # a program and its peer
 _logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class DockerSandbox(WarmSandbox):
         recycle_after: int = 5000,
         image: str | None = None,
         runtime: str | None = None,
-        cpus: float = 1.0,
+        cpus: float = 2.0,
         reconnect_s: float = 60.0,
     ) -> None:
         super().__init__(workers=workers, limits=limits, recycle_after=recycle_after)
@@ -60,6 +61,7 @@ class DockerSandbox(WarmSandbox):
         self._image: Image | None = None
         self._image_lock = threading.Lock()
         self._identity = ""
+        self._user: int | None = None  # whom programs become where there are no user namespaces for them
 
     def identity(self) -> str:
         """Return "docker", the image's id and the runtime. Starts no container, but may build the image."""
@@ -77,10 +79,13 @@ class DockerSandbox(WarmSandbox):
 
     def start_worker(self) -> DockerTransport:
         """Start a container and return the stream to its fork server."""
-        config = container_config(
-            self._found_image(), self.limits, ["python3", "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP], cpus=self._cpus
-        )
+        cores = float(self._daemon.call(lambda client: client.info()).get("NCPU") or 1)
+        cpus = min(self._cpus, cores)  # the daemon refuses more than it has
+        config = container_config(self._found_image(), self.limits, command("python3"), cpus=cpus)
         config["HostConfig"]["Runtime"] = self._runtime
+        if self._user is not None:
+            config["User"] = "0:0"
+            config["HostConfig"]["CapAdd"] = list(_WALL_BUILDER)
         name = f"rewardkit-{uuid.uuid4().hex[:16]}"
 
         def start(client: APIClient) -> DockerTransport:
@@ -101,6 +106,24 @@ class DockerSandbox(WarmSandbox):
         except SandboxError:
             self._checked_runtime()  # says so if that is the reason
             raise
+
+    def boot_config(self) -> dict[str, Any]:
+        """Return that there is a container, and whom programs become if they cannot have user namespaces."""
+        return {"outer": "container", "user": self._user}
+
+    def _new_worker(self) -> Worker:
+        """Start a worker; a kernel that refuses user namespaces gets one whose fork server builds walls as root.
+
+        Ubuntu 24.04 is such a one. The fork server runs no program, and programs get none of its rights.
+        """
+        try:
+            return super()._new_worker()
+        except SandboxError as error:
+            if self._user is not None or "wall" not in str(error):
+                raise
+            _logger.warning("no user namespaces in containers (%s): the fork server builds walls as root", error)
+            self._user = _NOBODY
+        return super()._new_worker()
 
     def sweep(self) -> None:
         """Remove the containers of processes of this machine that have ended without doing it themselves."""
@@ -137,7 +160,7 @@ class DockerSandbox(WarmSandbox):
             return self._image
 
 
-def container_config(image: Image, limits: Limits, command: Sequence[str], *, cpus: float) -> dict[str, Any]:
+def container_config(image: Image, limits: Limits, arguments: Sequence[str], *, cpus: float) -> dict[str, Any]:
     """Return what Docker's API is asked for: a container that reaches nothing, sized for a program and its peer.
 
     The inner wall needs two things that Docker's defaults refuse: `mount` and `unshare` in namespaces of its own (our
@@ -148,8 +171,9 @@ def container_config(image: Image, limits: Limits, command: Sequence[str], *, cp
     seccomp = files("rewardkit_sandbox").joinpath("images", "seccomp.json").read_text()
     return {
         "Image": image.id,
-        "Entrypoint": list(command),
-        "User": _NOBODY,
+        "Entrypoint": list(arguments),
+        "Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
+        "User": f"{_NOBODY}:{_NOBODY}",
         "WorkingDir": "/",
         "Hostname": "sandbox",
         "Labels": {OWNER: this_process()},

@@ -108,8 +108,11 @@ class WarmSandbox:
 
     def start(self) -> Self:
         """Start all workers now rather than when they are needed."""
-        for _ in range(self.workers - len(self._idle)):
-            self._put_back(self._new_worker())
+        try:
+            for _ in range(self.workers - len(self._idle)):
+                self._put_back(self._new_worker())
+        except TransportError as error:
+            raise SandboxError(f"sandbox {self.name!r}: a worker did not start: {error}") from error
         return self
 
     def close(self) -> None:
@@ -154,7 +157,11 @@ class WarmSandbox:
     def _run(self, program: Program) -> Execution:
         problem = ""
         for _ in range(_ATTEMPTS):
-            worker = self._take()
+            try:
+                worker = self._take()
+            except TransportError as error:
+                problem = f"a worker did not start: {error}"
+                continue
             try:
                 ended = wire.run(worker.transport, program, self.limits)
             except TransportError as error:
@@ -197,9 +204,6 @@ class WarmSandbox:
         try:
             ceiling = {"disk_mb": self.limits.disk_mb, "files": self.limits.files, "processes": self.limits.processes}
             hello = wire.boot(transport, boot_message({**self.boot_config(), "ceilings": ceiling}))
-        except TransportError as error:
-            transport.kill()
-            raise SandboxError(f"sandbox {self.name!r}: a worker did not start: {error}") from error
         except BaseException:
             transport.kill()
             raise

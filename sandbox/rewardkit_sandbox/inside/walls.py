@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 from typing import Any
 
 from rewardkit_sandbox.inside import kernel
@@ -92,11 +93,18 @@ def become_user(user: int) -> None:
 def writable_places() -> list[str]:
     """Return the writable mount points that the inner wall must hide; raises OSError where `/` itself is writable."""
     own = {"/tmp", "/dev/shm", "/proc"}
-    if os.geteuid() and (os.access("/", os.W_OK) or os.access("/dev", os.W_OK)):
+    if _nobody_writes("/") or _nobody_writes("/dev"):
         raise OSError("the root of the sandbox is writable")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         points = [line.split()[4] for line in table]
-    return sorted({p for p in points if p not in own and os.path.isdir(p) and os.access(p, os.W_OK)})
+    return sorted({p for p in points if p not in own and os.path.isdir(p) and _nobody_writes(p)})
+
+
+def _nobody_writes(path: str) -> bool:
+    if os.geteuid():
+        return os.access(path, os.W_OK)
+    entry = os.stat(path)  # root may write everywhere: ask for those whom programs become
+    return bool(entry.st_mode & stat.S_IWOTH) or entry.st_uid == NOBODY
 
 
 def _map_user(user: int, group: int) -> None:
