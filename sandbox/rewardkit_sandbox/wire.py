@@ -150,12 +150,12 @@ def _expect(header: dict[str, Any], key: str, kind: type[Any]) -> Any:
 
 def _execution(report: dict[str, Any], output: list[bytes]) -> Execution:
     mark = report.get("mark", "R")
-    if mark not in ("R", "C") and report["limit"] is None and not report["stopped"]:
+    if mark not in ("P", "C", "R") and report["limit"] is None and not report["stopped"]:
         raise TransportError(f"a program did not get as far as running (exit status {report['exit']})")
     return Execution(
         exit_code=report["exit"],
         limit=report["limit"],
-        phase="compile" if mark == "C" else "run",
+        phase="run" if mark == "R" else "compile",
         stdout=output[0],
         stderr=output[1],
         truncated=report["truncated"],

@@ -97,6 +97,7 @@ def main(control: int) -> NoReturn:
 
 def _run_once(order: Order, control: int) -> NoReturn:
     """Become the program."""
+    frames.write(control, b"P")  # whatever happens from here on is the program's doing: its source may be an attack
     if order.in_process and (problem := compile_python(order)):
         frames.write(2, problem)
         frames.write(control, b"C")
@@ -110,8 +111,10 @@ def _run_all(order: Order, control: int) -> NoReturn:
     """Start the program once for each of its inputs."""
     runner = runs.Runner(control, order.limits)
     if order.in_process:
+        runner.tell("compile")
         if problem := compile_python(order):
             runner.refuse(problem)
+        runner.tell("run")
     elif compiler := order.compiler():
         job = runner.run(lambda: _replace(compiler, order), b"")
         if job.outcome["exit"] or job.limit:

@@ -18,7 +18,7 @@ from rewardkit_sandbox.inside import capture, frames, kernel
 
 _LONGEST_PATH = 1024
 _PRIVATE = ("/tmp", "/dev/shm")
-_NO_RUN: dict[str, Any] = {
+NO_RUN: dict[str, Any] = {
     "exit": 1,
     "wall": 0.0,
     "cpu": 0.0,
@@ -53,6 +53,10 @@ class Runner:
         capture.Watch([job], members=lambda _: _all_others(), on_end=lambda _: _kill_others()).run()
         return job
 
+    def tell(self, phase: str) -> None:
+        """Tell the supervisor what comes next: a source may be made to crash the compiler, or to keep it busy."""
+        frames.write(self.control, frames.pack({"next": phase}))
+
     def send(self, phase: str, job: capture.Job, files: dict[str, bytes]) -> None:
         """Tell the supervisor how a run ended."""
         listed = [[path, len(content)] for path, content in files.items()]
@@ -61,7 +65,8 @@ class Runner:
 
     def refuse(self, problem: bytes) -> NoReturn:
         """Tell the supervisor that there is nothing to run, and end."""
-        header = {**_NO_RUN, "out": 0, "err": len(problem), "phase": "compile", "files": []}
+        limit = "memory_mb" if problem.endswith(b"MemoryError\n") else None
+        header = {**NO_RUN, "limit": limit, "out": 0, "err": len(problem), "phase": "compile", "files": []}
         frames.write(self.control, frames.pack(header, problem))
         os._exit(1)
 

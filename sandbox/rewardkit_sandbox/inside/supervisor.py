@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from rewardkit_sandbox.inside import capture, frames, walls, zygote
+from rewardkit_sandbox.inside import capture, frames, runs, walls, zygote
 
 _FIRST_DESCRIPTOR = 32  # what the supervisor keeps is above what programs count on
 _FIRST_PIECE = 1 << 15  # bytes of an order that go with the descriptors
@@ -55,20 +55,21 @@ class Spare:
         return capture.Job(self.pid, (into[1], out[0], err[0]), stdin, limits)
 
     def mark(self) -> str:
-        """Return how far it got: "R" is running, "C" is not compiled, "" is neither."""
+        """Return how far it got: "P" has its program, "C" did not compile it, "R" runs it, "" none of them."""
         self.control.setblocking(False)
         try:
-            return self.control.recv(1).decode("ascii", "replace")
+            return self.control.recv(16).decode("ascii", "replace")[-1:]
         except OSError:
             return ""
         finally:
             self.control.close()
 
-    def discard(self) -> None:
-        """End and reap it, and all in its namespace."""
+    def discard(self) -> tuple[int, float]:
+        """End and reap it, and all in its namespace; returns how it had ended and the CPU seconds that it used."""
         self.control.close()
         os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        _, status, usage = os.wait4(self.pid, 0)
+        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
 class Supervisor:
@@ -189,18 +190,25 @@ class Supervisor:
         self.fill()
         most = int(2 * limits["output_kb"] * 1024 + (limits["disk_mb"] << 20) + (1 << 20))
         deadline = time.monotonic() + (program["runs"] + 1) * (limits["wall_s"] + 1.0) + _START_S
-        buffer, left = bytearray(), program["runs"]
+        buffer, left, started = bytearray(), program["runs"], 0.0
         while left:
             frame = frames.unpack(buffer)
+            if frame is not None and "next" in frame[0]:
+                started = time.monotonic() if frame[0]["next"] == "compile" else 0.0
+                continue
             if frame is not None:
+                started = 0.0
                 left = 0 if frame[0]["phase"] == "compile" else left - 1
                 self.send({"run": frame[0]}, frame[1])
                 continue
             if frames.wanted(buffer) > most:
                 raise OSError("a run reports more than its limits allow")
+            until = started + limits["wall_s"] if started else deadline
             ready, _, _ = select.select(
-                [spare.control.fileno(), self.host_in], [], [], max(0.0, deadline - time.monotonic())
+                [spare.control.fileno(), self.host_in], [], [], max(0.0, until - time.monotonic())
             )
+            if not ready and started:
+                break
             if not ready:
                 raise OSError("the runs of a program do not end")
             if self.host_in in ready:  # "enough", or the host's end: nothing else may come now
@@ -214,7 +222,12 @@ class Supervisor:
                 if not piece:
                     break
                 buffer += piece
-        spare.discard()
+        code, used = spare.discard()
+        if started:  # the compiler did not come to its end
+            wall = time.monotonic() - started
+            limit = "wall_s" if wall >= limits["wall_s"] else "cpu_s" if used > 0.7 * limits["cpu_s"] else None
+            report = {**runs.NO_RUN, "exit": code, "wall": wall, "cpu": used, "limit": limit, "phase": "compile"}
+            self.send({"run": {**report, "out": 0, "err": 0, "files": []}})
         self.send({"done": []})
 
     def tell_enough(self, spare: Spare) -> None:
