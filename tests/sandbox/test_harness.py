@@ -435,10 +435,16 @@ def test_what_the_prompt_defines_completely_is_the_authors():
 
 
 @pytest.mark.parametrize(
-    "test", ["assert math.isclose(f(), 2)", "assert set([f()]) == set([2])", "assert abs(f() - 2) < 1"]
+    "test",
+    [
+        "assert math.isclose(f(), 2)",
+        "assert isclose(f(), 2)",
+        "assert set([f()]) == set([2])",
+        "assert abs(f() - 2) < 1",
+    ],
 )
 def test_modules_and_builtins_are_never_the_candidates(test):
-    cheat = "class math: isclose = staticmethod(lambda *a: True)\nset = abs = lambda *a: 0\ndef f(): return 9"
+    cheat = "class math: isclose = staticmethod(lambda *a: True)\nisclose = set = abs = lambda *a: 0\ndef f(): return 9"
     assert statuses(cheat, test) == ["failed"]
     assert statuses("def f(): return 2", test) == ["passed"]
 
@@ -475,12 +481,8 @@ def test_calls_report_what_is_returned_as_json():
 
 
 def test_calls_report_no_value_that_is_not_json_or_too_large():
-    assert (
-        calls(
-            "def f(n): return [{1}, object(), b'x', 1j, 'a' * 10**6, 10**5000, iter([])][n]", *([n] for n in range(7))
-        )
-        == ["failed"] * 7
-    )
+    values = "[{1}, object(), b'x', 1j, 'a' * (4 << 20), 10**5000, iter([])]"
+    assert calls(f"def f(n): return {values}[n]", *([n] for n in range(7))) == ["failed"] * 7
 
 
 def test_methods_of_solution_are_found_and_nothing_else_is():

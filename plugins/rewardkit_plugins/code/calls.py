@@ -21,6 +21,7 @@ Status = Literal[
     "passed", "failed", "error", "timeout", "memory", "output", "limit", "crashed", "forged", "compile_error"
 ]
 PATIENCE = 3
+LARGEST_OUTPUT_KB = 8192
 _SERVE = "import rewardkit_harness\nrewardkit_harness.serve()"
 _JUDGE = "import rewardkit_harness\nrewardkit_harness.judge()"
 # What graders of contests import for programs, so that `class Solution` may speak of List and Counter.
@@ -114,6 +115,8 @@ class StdinAttempt(Attempt):
 
     def program(self) -> Program:
         """Return the program with the inputs that are left."""
+        limits = self.rules.limits(self.rules.seconds, self.rules.seconds * PATIENCE)
+        longest = max(map(len, self._suite.outputs))  # half of what it may print, if that is much
         spent = [self.spent]
         left = iter(self._suite.outputs[len(self.verdicts) :])
 
@@ -127,7 +130,7 @@ class StdinAttempt(Attempt):
             language=self.language,
             inputs=tuple(text.encode(errors="replace") for text in self._suite.inputs[len(self.verdicts) :]),
             stop=stop,
-            limits=self.rules.limits(self.rules.seconds, self.rules.seconds * PATIENCE),
+            limits=replace(limits, output_kb=min(max(limits.output_kb, longest >> 9), LARGEST_OUTPUT_KB)),
         )
 
     def _take(self, execution: Execution) -> None:
@@ -162,7 +165,8 @@ class CallAttempt(Attempt):
         """Return the candidate's program, with the judge of the tests that are left as its peer."""
         left = max(self.rules.total_seconds - self.spent, 0.1)
         limits = self.rules.limits(left, left)
-        roomy = max(limits.memory_mb, Limits().memory_mb)  # what the judge lacks is not the candidate's fault
+        # What the judge lacks is not the candidate's fault; it reports what functions return.
+        judging = replace(limits, memory_mb=max(limits.memory_mb, Limits().memory_mb), output_kb=LARGEST_OUTPUT_KB)
         files = {"candidate.py": self.code.encode()}
         if isinstance(self._suite, CallSuite) or self._suite.entry_point != self._entry_point:
             files["prelude.py"] = _PRELUDE.encode()
@@ -171,7 +175,7 @@ class CallAttempt(Attempt):
             code=_SERVE,
             files=files,
             limits=limits,
-            peer=Program(code=_JUDGE, stdin=orders.encode(), limits=replace(limits, memory_mb=roomy)),
+            peer=Program(code=_JUDGE, stdin=orders.encode(), limits=judging),
         )
 
     def _orders(self, first: int) -> dict[str, Any]:

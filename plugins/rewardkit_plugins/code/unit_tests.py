@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from rewardkit.errors import RewardError, SandboxError
 from rewardkit.protocols import Sandbox
 from rewardkit.types import Score, Trajectory
-from rewardkit_plugins.code.calls import Attempt, Rules, Verdict, attempt_at
+from rewardkit_plugins.code.calls import LARGEST_OUTPUT_KB, Attempt, Rules, Verdict, attempt_at
 from rewardkit_plugins.code.checks import single_checks
 from rewardkit_plugins.code.compare import ATOL, RTOL
 from rewardkit_plugins.code.extract import extract_code, language_of
@@ -64,6 +64,7 @@ class UnitTests(Sandboxed):
         for name, number in (("rtol", rtol), ("atol", atol)):
             check_number(f"unit_tests: {name}", number, low=0.0)
         super().__init__("unit_tests", sandbox=sandbox, wall_s=total_s, cpu_s=total_s, memory_mb=memory_mb)
+        self.limits = replace(self.limits, output_kb=LARGEST_OUTPUT_KB)
         self._value: Value = value
         self._language = language_of(language) or language
         self._max_tests = max_tests

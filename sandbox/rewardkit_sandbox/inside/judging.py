@@ -22,12 +22,12 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from rewardkit_sandbox.inside.names import defined_by, free_names, modules_of
+from rewardkit_sandbox.inside.names import defined_by, free_names, known_names
 from rewardkit_sandbox.inside.values import LARGEST, LONGEST_NOTE, CannotCrossError, End, TooLargeError
 
 T = TypeVar("T")
 LONGEST_ITERATOR = 100_000  # items
-LARGEST_VALUE = 1 << 19  # bytes of JSON that is reported for one call
+LARGEST_VALUE = 4 << 20  # bytes of JSON that is reported for one call
 
 
 class Broken(BaseException):
@@ -247,9 +247,10 @@ class Judge(End):
                 _run(ast.Module(body=[node], type_ignores=[]), space)
         for name in free_names([setup, *trees], entry) - set(space) | ({entry} if entry else set()):
             self._bind(space, name, entry)
-        for name, module in modules_of([setup, *trees]).items():
+        for name, (module, attribute) in known_names([setup, *trees]).items():
             if name not in space:
-                space[name] = importlib.import_module(module)
+                found = importlib.import_module(module)
+                space[name] = getattr(found, attribute) if attribute else found
         _run(setup, space)
 
     def _bind(self, space: dict[str, Any], name: str, entry: str | None) -> None:

@@ -6,6 +6,14 @@ import ast
 import builtins
 import sys
 
+_MODULES = {*getattr(sys, "stdlib_module_names", ()), "numpy"}
+_COMPARING = {
+    "isclose": ("math", "isclose"),
+    "fabs": ("math", "fabs"),
+    "approx": ("pytest", "approx"),
+    "deepcopy": ("copy", "deepcopy"),
+}
+
 
 def defined_by(prompt: str, entry: str | None) -> ast.Module:
     """Return what a prompt defines completely, but the function that is asked for: imports, helpers, constants.
@@ -30,20 +38,24 @@ def free_names(trees: list[ast.Module], entry: str | None) -> set[str]:
     """
     nodes = [node for tree in trees for node in ast.walk(tree)]
     used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    free = used - set(dir(builtins)) - _bound_names(trees) - set(modules_of(trees))
+    free = used - set(dir(builtins)) - _bound_names(trees) - set(known_names(trees))
     return free if free or entry else _first_call(trees[-1])
 
 
-def modules_of(trees: list[ast.Module]) -> dict[str, str]:
-    """Return the modules, by the names they go by, that tests use attributes of without importing them.
+def known_names(trees: list[ast.Module]) -> dict[str, tuple[str, str]]:
+    """Return what tests use without importing it though it is never the candidate's, as module and attribute ("": all).
 
     A program may import what its tests use; but `math.isclose` must not be what the candidate calls `math`.
     """
-    known = {**{name: name for name in getattr(sys, "stdlib_module_names", ())}, "np": "numpy", "numpy": "numpy"}
-    nodes = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    bases = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    with_attributes = {node.id for node in bases if isinstance(node, ast.Name)}
     called = {name for tree in trees for name in called_names(tree)}
-    return {name: known[name] for name in used - called - _bound_names(trees) if name in known}
+    known = {name: (name, "") for name in with_attributes - called if name in _MODULES}
+    known.update({name: where for name, where in _COMPARING.items() if name in called})
+    if "np" in with_attributes:
+        known["np"] = ("numpy", "")
+    bound = _bound_names(trees)
+    return {name: where for name, where in known.items() if name not in bound}
 
 
 def called_names(tree: ast.Module) -> set[str]:

@@ -282,6 +282,20 @@ def test_an_entry_point_may_be_a_method_of_solution(sandbox):
     assert score(sandbox, code.format("len"), task).value == 0
 
 
+def test_large_values_and_outputs_are_compared_whole(sandbox):
+    numbers = list(range(150_000))
+    task = {"fn_name": "f", "inputs": [[150_000]] * 5, "outputs": [numbers] * 5}
+    own = UnitTests(sandbox="namespace")
+    codes = ["def f(n): return list(range(n))", "def f(n): return list(range(n - 1)) + [0]"]
+    text = {"inputs": ["150000"], "outputs": ["\n".join(map(str, numbers * 2))]}
+    prints = ["print(*[*range(150000)] * 2, sep='\\n')", "print(*[*range(150000)] * 2, 0, sep='\\n')"]
+    try:
+        found = own.score_batch([attempt(c, task) for c in codes] + [attempt(c, text) for c in prints])
+    finally:
+        own.close()
+    assert [scored.value for scored in found] == [1, 0, 1, 0]
+
+
 def test_what_a_program_returns_does_not_make_its_tests_look_broken(sandbox):
     code = "def deep(n):\n    x = []\n    for _ in range(n): x = [x]\n    return x\ndef same(x): return x\n"
     assert score(sandbox, code, {"test_list": ["assert same([deep(190)]) == [deep(190)]"]}).value == 1
