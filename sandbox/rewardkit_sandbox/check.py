@@ -84,22 +84,11 @@ def _problem_with(sandbox: Sandbox, item: Attack | Promise, ground: Ground, usua
 
 
 def _attacked(sandbox: Sandbox, item: Attack, ground: Ground, usual: dict[str, Any]) -> str | None:
-    programs = [ground.arm(program, f"an earlier program of {item.name!r}") for program in item.programs]
-    executions = _run(sandbox, programs, together=item.together)
+    place = f"an earlier program of {item.name!r}"
+    executions = [sandbox.run(p if item.bare else ground.arm(p, place)) for p in item.programs]
     problems = [item.held(executions), _seen(ground, executions), _difference(usual, _probed(sandbox, ground))]
     ground.sweep()
     return "; ".join(problem for problem in problems if problem) or None
-
-
-def _run(sandbox: Sandbox, programs: Sequence[Program], *, together: bool) -> list[Execution]:
-    if not together:
-        return [sandbox.run(program) for program in programs]
-    executions = []
-    for execution in sandbox.run_many(programs):
-        if isinstance(execution, SandboxError):
-            raise execution
-        executions.append(execution)
-    return executions
 
 
 def _seen(ground: Ground, executions: Sequence[Execution]) -> str | None:

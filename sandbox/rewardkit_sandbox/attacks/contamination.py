@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewardkit.programs import Execution
-from rewardkit_sandbox.attacks.model import attack, nothing_reported, report
+from rewardkit_sandbox.attacks.model import attack, ending, nothing_reported, report
 
 _PATCH = r"""
 import builtins, codecs, decimal, gc, io, locale, random, resource, threading, types, warnings
@@ -182,15 +182,63 @@ if os.fork() == 0:
     time.sleep(8)
     os._exit(0)
 report()
-for pid in {os.getppid(), 1} - {0, os.getpid()}:
-    if FACTS["namespaces"]["pid"] and os.readlink("/proc/self/ns/pid") != FACTS["namespaces"]["pid"]:
-        for number in (signal.SIGTERM, signal.SIGSTOP, signal.SIGKILL):
-            try:
-                os.kill(pid, number)
-            except OSError:
-                pass
+for pid in {os.getppid(), 1} - {0, os.getpid()} if apart("pid") else ():
+    for number in (signal.SIGTERM, signal.SIGSTOP, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
 """
 
+# Each run does to its place what makes it hard to clear up for the next, and says what it found there itself.
+_SPOILT = r"""
+import shutil
+
+
+def deep(levels):
+    for _ in range(levels):
+        os.mkdir("d")
+        os.chdir("d")
+
+
+def away(make):
+    here = os.getcwd()
+    os.chdir("/")
+    shutil.rmtree(here, ignore_errors=True)
+    make(here)
+
+
+def full():
+    with open("/tmp/full", "wb", 0) as file:
+        for _ in range(100):
+            file.write(b"x" * (1 << 20))
+
+
+WAYS = [
+    lambda: deep(400),
+    lambda: deep(400) or os.chmod(".", 0),
+    lambda: away(lambda here: open(here, "w").close()),
+    lambda: away(lambda here: os.symlink("/dev/shm", here)),
+    lambda: away(lambda here: os.symlink(here, here)),
+    lambda: os.rename(os.getcwd(), "/tmp/elsewhere"),
+    lambda: os.chmod(".", 0),
+    lambda: os.chmod("/tmp", 0),
+    lambda: os.chmod("/dev/shm", 0),
+    lambda: os.unlink("given") or os.mkdir("given") or os.mkfifo("given/x"),
+    lambda: os.mkdir(bytes([255, 10])) or os.chmod(bytes([255, 10]), 0),
+    lambda: [open(f"/tmp/f{n}", "w").close() for n in range(10_000)],
+    full,
+    lambda: None,
+]
+print(json.dumps({"place": sorted(os.listdir(".")), "given": content("given").decode()}), flush=True)
+try:
+    if apart("mnt"):  # else they would spoil the host's own places
+        WAYS[int(sys.stdin.read())]()
+except OSError:
+    pass
+os._exit(0)
+"""
+_WAYS = tuple(b"%d" % number for number in range(14))
 _INPUTS = (b"one", b"two", b"three")
 
 
@@ -199,6 +247,14 @@ def _all_ran(executions: Sequence[Execution]) -> str | None:
     if len(runs) != len(_INPUTS):
         return f"{len(runs)} of {len(_INPUTS)} inputs were run"
     return nothing_reported(runs)
+
+
+def _same_place(executions: Sequence[Execution]) -> str | None:
+    found = [run.stdout for run in executions[0].runs]
+    if len(found) != len(_WAYS) or b'"given": "given"' not in found[0]:
+        return f"{len(found)} of {len(_WAYS)} inputs were run: {ending(executions[0])}"
+    other = next((number for number, text in enumerate(found) if text != found[0]), 0)
+    return f"after way {other - 1}, a run finds {found[other]!r:.200}" if other else None
 
 
 def _done(executions: Sequence[Execution]) -> str | None:
@@ -235,6 +291,15 @@ ATTACKS = (
         _RUNS,
         held=_all_ran,
         inputs=_INPUTS,
+        files={"given": b"given"},
+    ),
+    attack(
+        "spoilt-places",
+        "contamination",
+        "a run makes its place hard to clear up for the next",
+        _SPOILT,
+        held=_same_place,
+        inputs=_WAYS,
         files={"given": b"given"},
     ),
 )

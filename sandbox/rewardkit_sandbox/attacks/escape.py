@@ -167,9 +167,7 @@ report()
 """
 
 _KILL = r"""
-confined = FACTS["namespaces"]["pid"] and os.path.exists("/proc/self/ns/pid") \
-    and os.readlink("/proc/self/ns/pid") != FACTS["namespaces"]["pid"]
-if not confined:
+if not apart("pid"):
     try:
         os.kill(FACTS["checker"], 0)
         report(kill="the checker itself could be killed")
@@ -177,7 +175,7 @@ if not confined:
     except OSError:
         pass
 report()
-if confined:  # nothing of the host can be hit: in earnest
+if apart("pid"):  # nothing of the host can be hit: in earnest
     for number in (signal.SIGCONT, signal.SIGUSR1, signal.SIGTERM, signal.SIGSTOP, signal.SIGKILL):
         for pid in {1, os.getppid(), *strangers()} - {0, os.getpid()}:
             try:

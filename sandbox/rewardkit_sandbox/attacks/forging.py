@@ -25,15 +25,11 @@ WORDS = {_WORDS!r}
 KEPT = int(os.environ.get("KEPT", "2"))
 for number in range(KEPT + 1, 1024):
     try:
-        kind = os.readlink(f"/proc/self/fd/{{number}}")
+        target = os.readlink(f"/proc/self/fd/{{number}}")
     except OSError:
-        try:
-            os.fstat(number)
-            kind = "open"
-        except OSError:
-            continue
-    if not kind.startswith("/proc/self/") and not kind.startswith("/proc/" + str(os.getpid())):
-        got[str(number)] = kind
+        continue
+    if target.startswith("/") and not target.startswith(("/dev/null", "/proc/", os.getcwd())):
+        got[str(number)] = target  # a pipe or a stream may be there, for as long as it is of no use
 for folder in ("/proc/self/fd", "/dev/fd", f"/proc/{{os.getppid()}}/fd", "/proc/1/fd"):
     for name in entries(folder):
         if not (folder in ("/proc/self/fd", "/dev/fd") and int(name) <= KEPT) and os.getpid() != 1:

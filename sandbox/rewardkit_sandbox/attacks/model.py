@@ -22,10 +22,11 @@ LIMITS = Limits(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One attack: `programs` run one after the other (or `together`), then `held` says what got through, or None.
+    """One attack: `programs` run one after the other, then `held` says what got through, or None.
 
-    Python code gets `prelude.PRELUDE` before it and what it must know of the host (`Ground.facts`) as its last
-    argument. Wherever a program says `@SECRET@` a fresh secret stands instead, which no execution may bring back.
+    Python code that is not `bare` gets `prelude.PRELUDE` before it and what it must know of the host (`Ground.facts`)
+    as its last argument. Wherever a program says `@SECRET@` a fresh secret stands instead, which no execution may bring
+    back.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Attack:
     summary: str
     programs: tuple[Program, ...]
     held: Judgement
-    together: bool = False
+    bare: bool = False
 
 
 def attack(name: str, group: Group, summary: str, *codes: str, held: Judgement | None = None, **fields: Any) -> Attack:

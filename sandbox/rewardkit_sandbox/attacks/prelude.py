@@ -39,6 +39,15 @@ NUMBERS = {  # system call: x86_64, aarch64
 MACHINE = 0 if platform.machine() in ("x86_64", "AMD64") else 1
 
 
+def apart(name):
+    """Whether this program has another namespace than the host: only then it may do in it what would do harm there."""
+    try:
+        own = os.readlink("/proc/self/ns/" + name)
+    except OSError:
+        return False
+    return bool(FACTS["namespaces"][name]) and own != FACTS["namespaces"][name]
+
+
 def call(name, *arguments):
     """Make a system call by its number; -1 with `ctypes.get_errno()` when it is refused."""
     given = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rewardkit.programs import Execution
-from rewardkit_sandbox.attacks.model import LIMITS, at_most, attack, ending, every, nothing_reported, stopped_by
+from rewardkit.programs import Execution, Program
+from rewardkit_sandbox.attacks.model import LIMITS, Attack, at_most, attack, ending, every, nothing_reported, stopped_by
 
 _TELL = r"""
 def tell(**numbers):
@@ -282,6 +282,11 @@ for descriptor in range(3):
 time.sleep(3)
 """
 
+# Sources that crash a compiler of Python, keep it busy, or eat its memory; none of them may break the sandbox.
+_CRASHES = "[0 " + "for a in b " * 50_000 + "]"
+_TAKES_LONG = "f(" + ",".join(f"a{n}=1" for n in range(60_000)) + ")"
+_SOURCES = (_CRASHES, "x = 1\n" * 500_000, "1 <" * 200_000 + "1", "-" * 200_000 + "1", "'" + "a" * 10_000_000)
+
 _HALF = replace(LIMITS, wall_s=0.5)
 _CPU = replace(LIMITS, cpu_s=0.5)
 _MEMORY = at_most({"MiB": LIMITS.memory_mb * 1.1 + 32})
@@ -305,7 +310,26 @@ def _went_on(executions: Sequence[Execution]) -> str | None:
     return None if executions[-1].ok else f"it was not over when the program was: {ending(executions[-1])}"
 
 
+def _in_time(executions: Sequence[Execution]) -> str | None:
+    for execution in executions:
+        if execution.wall_s > 3:
+            return f"its source took {execution.wall_s:.1f} s"
+    return None
+
+
+_COMPILED = (
+    *(Program(code=source, limits=_CPU) for source in _SOURCES),
+    *(Program(code=source, limits=_CPU, inputs=(b"", b"")) for source in (_CRASHES, _TAKES_LONG)),
+)
 ATTACKS = (
+    Attack(
+        name="compiler",
+        group="resources",
+        summary="sources that crash the compiler, keep it busy or eat its memory",
+        programs=_COMPILED,
+        held=_in_time,
+        bare=True,
+    ),
     attack("fork-bomb", "resources", "300 processes at once", _FORKS, held=at_most({"processes": LIMITS.processes})),
     attack("rabbits", "resources", "processes that multiply while their parents end", _RABBITS),
     attack("thread-bomb", "resources", "300 threads", _THREADS, held=at_most({"threads": LIMITS.processes})),

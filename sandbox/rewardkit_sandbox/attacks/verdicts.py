@@ -114,5 +114,6 @@ ATTACKS = (
         summary="functions that equal everything, guess nonces, forge answers, look into frames, end well",
         programs=tuple(map(_judged, (_HONEST, *_CANDIDATES.values()))),
         held=_held,
+        bare=True,
     ),
 )
