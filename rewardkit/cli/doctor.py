@@ -22,6 +22,7 @@ _EXTRAS = {
     "json": ("jsonschema",),
     "parquet": ("pyarrow",),
     "docker": ("docker", "requests"),
+    "rag": ("bm25s", "langchain_core"),
 }
 _DOCKER = (
     "{{if .ServerVersion}}daemon {{.ServerVersion}}, runtimes{{range $name, $_ := .Runtimes}} {{$name}}{{end}}{{end}}"
