@@ -11,12 +11,13 @@ import copy
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
 
 from rewardkit.errors import ConfigError
+from rewardkit.protocols import Executor
 from rewardkit.scorer import Scorer
 from rewardkit.types import Message, RewardResult, Step, Task, Trajectory
 from rewardkit_envs.spaces import TextSpace
@@ -198,6 +199,22 @@ class TextEnv(gymnasium.Env[str, str]):
         """The whole dialogue so far, with what the agent sees now."""
         return (*self.trajectory.messages, *self.episode.seen)
 
+    def open_rewards(self, executor: Executor | None = None) -> Scorer | None:
+        """Return what scores the episodes, None where only the steps pay; the first call opens it, with `executor`."""
+        if self._scorer is None and self._rewards is not None:
+            self._scorer = open_scorer(self._rewards, executor)
+        return self._scorer
+
+    def twin(self) -> Self:
+        """Return another environment that shares tasks, tools and rewards with this one, with episodes of its own.
+
+        It is a copy with the same attributes: a subclass that keeps more of an episode than `episode` must override it.
+        """
+        twin = copy.copy(self)
+        twin._rewards, twin._scorer, twin._episode = self.open_rewards(), None, None
+        twin._np_random = twin._np_random_seed = None
+        return twin
+
     def close(self) -> None:
         """Close the rewards."""
         if self._scorer is not None:
@@ -222,11 +239,8 @@ class TextEnv(gymnasium.Env[str, str]):
             raise ConfigError(f"there is no task {options['task_id']!r}") from None
 
     def _scored(self) -> RewardResult | None:
-        if self._rewards is None:
-            return None
-        if self._scorer is None:
-            self._scorer = open_scorer(self._rewards)
-        return self._scorer.score(self.trajectory)
+        scorer = self.open_rewards()
+        return None if scorer is None else scorer.score(self.trajectory)
 
     def _info(self) -> dict[str, Any]:
         episode = self.episode
@@ -241,11 +255,11 @@ class TextEnv(gymnasium.Env[str, str]):
         return "" if result is None else f"\n[reward] {result.total}"
 
 
-def open_scorer(rewards: Any) -> Scorer:
-    """Return the Scorer that `rewards` stands for: one, or what makes one."""
+def open_scorer(rewards: Any, executor: Executor | None = None) -> Scorer:
+    """Return the Scorer that `rewards` stands for: one, or what makes one, to run in `executor`."""
     if isinstance(rewards, Scorer):
         return rewards
-    return Scorer([rewards] if isinstance(rewards, str) else rewards)
+    return Scorer([rewards] if isinstance(rewards, str) else rewards, executor=executor)
 
 
 def draw_from(random: np.random.Generator, choices: Sequence[Any]) -> Any:
