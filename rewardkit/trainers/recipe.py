@@ -18,6 +18,8 @@ from rewardkit.protocols import Executor
 from rewardkit.scorer import DEFAULT_TIMEOUT, Scorer
 from rewardkit.trainers.plain import plain
 
+SETTINGS = ("rewards", "executor", "workers", "timeout", "missing")
+
 
 @dataclass(kw_only=True)
 class Recipe:
@@ -55,8 +57,8 @@ class Recipe:
         if isinstance(executor, str):
             executor = open_executor(executor, workers=self.workers if executor == "process" else None)
         rewards = self.rewards
-        if isinstance(rewards, (str, os.PathLike)) and str(rewards).endswith(".toml"):
-            return Scorer.from_toml(os.fspath(rewards), executor=executor, timeout=self.timeout)
+        if str(rewards).endswith(".toml"):
+            return Scorer.from_toml(rewards, executor=executor, timeout=self.timeout)
         return Scorer([rewards] if isinstance(rewards, str) else rewards, executor=executor, timeout=self.timeout)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -66,15 +68,14 @@ class Recipe:
         self.__dict__.update(state, _lock=threading.Lock())
 
 
-def settings_from_environment(given: Mapping[str, Any]) -> dict[str, Any]:
+def settings_from(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a recipe: those `given`, else those of the environment variables `REWARDKIT_...`.
 
     `rewards` may be a spec, the path of a rewards.toml, or JSON (a list or an object). Raises ConfigError when no
     reward is named.
     """
-    names = ("rewards", "executor", "workers", "timeout", "missing")
-    found = {name: os.environ.get(f"REWARDKIT_{name.upper()}") for name in names}
-    found.update({name: plain(given[name]) for name in names if given.get(name) is not None})
+    found = {name: os.environ.get(f"REWARDKIT_{name.upper()}") for name in SETTINGS}
+    found.update({name: plain(given[name]) for name in SETTINGS if given.get(name) is not None})
     chosen = {name: value for name, value in found.items() if value not in (None, "")}
     if "rewards" not in chosen:
         raise ConfigError("name the rewards: REWARDKIT_REWARDS='math', a list in JSON, or the path of a rewards.toml")

@@ -22,13 +22,13 @@ log = logging.getLogger("rewardkit.trainers")
 MISSING = "reward_missing"  # the key under which trainers log that a reward could not be had
 
 
-def attempts(records: Sequence[Mapping[str, Any]]) -> list[Trajectory | Failure]:
-    """Read one attempt from each record (`trajectory_from_json`); a Failure stands for one that cannot be read.
+def attempts(records: Sequence[Mapping[str, Any] | Failure]) -> list[Trajectory | Failure]:
+    """Read one attempt from each record (`trajectory_from_json`); a Failure is a record that holds none.
 
     Values that JSON has no form for (images, environments) are left out, and NaN is null. Raises
     InvalidTrajectoryError when not one of them can be read: then no attempt is at fault, but the dataset.
     """
-    read = [_attempt(record) for record in records]
+    read = [record if isinstance(record, Failure) else _attempt(record) for record in records]
     failures = [item for item in read if isinstance(item, Failure)]
     if len(failures) > 1 and len(failures) == len(read):
         raise InvalidTrajectoryError(f"not one sample of the batch can be read: {failures[0].message}")
@@ -41,7 +41,7 @@ def combined(read: Sequence[Trajectory | Failure], scored: Sequence[RewardResult
     return [RewardResult(total=None, failures=(item,)) if isinstance(item, Failure) else next(left) for item in read]
 
 
-def score(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[RewardResult]:
+def score(recipe: Recipe, records: Sequence[Mapping[str, Any] | Failure]) -> list[RewardResult]:
     """Return one result for each record, in order; why a total is missing goes to the log `rewardkit.trainers`."""
     read = attempts(records)
     batch = _readable(recipe, read)
@@ -50,7 +50,7 @@ def score(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[RewardRe
     return results
 
 
-async def score_async(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[RewardResult]:
+async def score_async(recipe: Recipe, records: Sequence[Mapping[str, Any] | Failure]) -> list[RewardResult]:
     """Do as `score` does, without blocking the event loop."""
     read = attempts(records)
     batch = _readable(recipe, read)

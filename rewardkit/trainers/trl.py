@@ -2,7 +2,7 @@
 
 TRL masks a sample for which every reward function returns None: that is what a missing total becomes. Speaks to
 `GRPOTrainer` (trl/trainer/grpo_trainer.py, `_calculate_rewards`) and to the asynchronous one of TRL 1.16, which pickles
-the functions. Not covered: training itself.
+the functions. Environments are `trl_environments` and `trl_rollouts`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,22 @@ from rewardkit.scorer import DEFAULT_TIMEOUT
 from rewardkit.terms import Term
 from rewardkit.trainers.recipe import Recipe
 from rewardkit.trainers.scoring import MISSING, score, score_async, value_of, why_missing
+from rewardkit.trainers.trl_environments import EnvironmentFactory, Spec, environment_factory, episode_reward
+from rewardkit.trainers.trl_rollouts import RolloutFunc
 from rewardkit.types import RewardResult
+
+__all__ = [
+    "AsyncRewardFunc",
+    "EnvironmentFactory",
+    "RewardFunc",
+    "RolloutFunc",
+    "Spec",
+    "TermFunc",
+    "environment_factory",
+    "episode_reward",
+    "reward_func",
+    "reward_funcs",
+]
 
 _NOT_COLUMNS = frozenset({"completion_ids", "trainer_state", "log_extra", "log_metric", "environments"})
 LogExtra = Callable[[str, list[Any]], None]
