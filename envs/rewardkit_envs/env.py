@@ -16,10 +16,11 @@ from typing import Any, ClassVar, Self
 import gymnasium
 import numpy as np
 
-from rewardkit.errors import ConfigError
+from rewardkit.errors import ConfigError, RewardError
+from rewardkit.judging import failure_of
 from rewardkit.protocols import Executor
 from rewardkit.scorer import Scorer
-from rewardkit.types import Message, RewardResult, Step, Task, Trajectory
+from rewardkit.types import Failure, Message, RewardResult, Step, Task, Trajectory
 from rewardkit_envs.spaces import TextSpace
 from rewardkit_envs.tasks import TaskSource, open_tasks
 
@@ -70,7 +71,8 @@ class TextEnv(gymnasium.Env[str, str]):
 
     `reset(options=...)` takes `task_id`, or `task` (a Task). `info` has `messages` (the whole dialogue) and, at the
     end, `reward_result`. A reward that cannot be had is no 0: then `info["reward_missing"]` is True, the number is 0.0
-    and the episode counts as truncated, so that trainers can leave it out.
+    and the episode counts as truncated, so that trainers can leave it out. So it ends, too, when an action meets a
+    sandbox that fails.
     """
 
     metadata = {"render_modes": ["ansi", "html"], "render_fps": 1}  # noqa: RUF012  as gymnasium declares it
@@ -110,7 +112,11 @@ class TextEnv(gymnasium.Env[str, str]):
         return ""
 
     def act(self, action: str) -> Turn:
-        """Let an action take effect; may read and change `self.episode.memory`. Garbage is an observation, no error."""
+        """Let an action take effect; may read and change `self.episode.memory`. Garbage is an observation, no error.
+
+        What is not the agent's fault raises RewardError, a sandbox that fails SandboxError: that ends the episode
+        without a reward.
+        """
         raise NotImplementedError
 
     def gold(self) -> str:
@@ -153,27 +159,37 @@ class TextEnv(gymnasium.Env[str, str]):
         given: Any = action
         if not isinstance(given, str):
             raise TypeError(f"an action is text, not {type(given).__name__}")
-        turn = self.act(action)
+        broken: Failure | None = None
+        try:
+            turn = self.act(action)
+        except RewardError as error:
+            turn, broken = Turn(), failure_of(type(self).__name__, error)
         message = Message(role="assistant", content=action)
         episode.steps.append(Step(observation=episode.seen, action=message, reward=turn.reward, metadata=turn.metadata))
         episode.seen = _as_messages(turn.observation)
         episode.terminated = turn.terminated
         episode.truncated = not turn.terminated and len(episode.steps) >= self.max_turns
         reward = turn.reward or 0.0
-        if (episode.terminated or episode.truncated) and not self.defer_reward:
+        if broken is not None:
+            reward = self.settle(RewardResult(total=None, failures=(broken,)))
+        elif (episode.terminated or episode.truncated) and not self.defer_reward:
             reward = self.settle(self._scored())
         return _text(episode.seen), reward, episode.terminated, episode.truncated, self._info()
 
     def settle(self, result: RewardResult | None) -> float:
-        """Take the reward of the finished episode (None: what its steps paid) and return the number to pay."""
+        """Take the reward of the finished episode (None: what its steps paid) and return the number to pay.
+
+        An episode that was broken off because of a failure keeps that failure, and pays 0.0.
+        """
         episode = self.episode
-        episode.result = result
-        if result is None:
+        if episode.result is None or episode.result.total is not None:
+            episode.result = result
+        if episode.result is None:
             return float(episode.steps[-1].reward or 0.0)
-        if result.total is None:
+        if episode.result.total is None:
             episode.terminated, episode.truncated = False, True
             return 0.0
-        return result.total
+        return episode.result.total
 
     def state(self) -> Any:
         """Return where the episode is, with the state of the random numbers; for `restore`, also in another process."""

@@ -1,9 +1,13 @@
-"""The built-in rewards as data: what `rewardkit rewards` lists. Nothing here imports a reward."""
+"""The built-in rewards and environments as data: what `rewardkit rewards` and `rewardkit envs` list. Imports none.
+
+The environments are named here, because a plugin inside `rewardkit_envs` would import gymnasium, and numpy with it,
+whenever plugins are loaded.
+"""
 
 from __future__ import annotations
 
 from rewardkit.hookspecs import hookimpl
-from rewardkit.registry import Need, RewardSpec
+from rewardkit.registry import EnvSpec, Need, RewardSpec
 
 _REFERENCES: frozenset[Need] = frozenset({"references"})
 _SANDBOX: frozenset[Need] = frozenset({"sandbox"})
@@ -112,5 +116,63 @@ def rewardkit_rewards() -> list[RewardSpec]:
             summary="1 if the query in the answer returns the rows of a gold query",
             needs=_SANDBOX,
             batch_size=8,
+        ),
+        RewardSpec(
+            name="answer_f1",
+            factory="rewardkit_plugins.rag.answer_f1:AnswerF1",
+            summary="Words of the answer against the references: SQuAD's F1 or exact match, ALCE's STR-EM",
+            needs=_REFERENCES,
+        ),
+        RewardSpec(
+            name="citation",
+            factory="rewardkit_plugins.rag.citation:Citation",
+            summary="ALCE's citation recall and precision: what a sentence cites supports it, and all of it is needed",
+            batch_size=16,
+        ),
+        RewardSpec(
+            name="groundedness",
+            factory="rewardkit_plugins.rag.groundedness:Groundedness",
+            summary="Share of the answer's sentences that follow from the passages that were shown",
+            batch_size=16,
+        ),
+        RewardSpec(
+            name="abstention",
+            factory="rewardkit_plugins.rag.abstention:Abstention",
+            summary="1 for a right answer, or for declining where there is none",
+        ),
+        RewardSpec(
+            name="conflict_robustness",
+            factory="rewardkit_plugins.rag.conflict_robustness:ConflictRobustness",
+            summary="1 for the right answer without what misleading passages say",
+            needs=_REFERENCES,
+        ),
+        RewardSpec(
+            name="r3",
+            factory="rewardkit_plugins.rag.r3:R3",
+            summary="Length, relevance and variety multiplied, by kind of question (R3); knows no truth",
+            batch_size=64,
+        ),
+    ]
+
+
+@hookimpl
+def rewardkit_envs() -> list[EnvSpec]:
+    """Return the built-in environments; `rewardkit_envs` registers the same with gymnasium."""
+    return [
+        EnvSpec(
+            name="rewardkit/Math-v0",
+            entry_point="rewardkit_envs.math:MathEnv",
+            summary="Mathematics: answer at once, or after calls of a calculator and of Python in a sandbox",
+        ),
+        EnvSpec(
+            name="rewardkit/Code-v0",
+            entry_point="rewardkit_envs.code:CodeEnv",
+            summary="Programming: try programs on the public tests; the private tests pay at the end",
+        ),
+        EnvSpec(
+            name="rewardkit/RAG-v0",
+            entry_point="rewardkit_envs.rag:RAGEnv",
+            extra="rag",
+            summary="Questions over passages: search, open, answer with citations; some have no answer",
         ),
     ]
