@@ -210,11 +210,9 @@ def _tool_method(schema: Mapping[str, Any]) -> Any:
     return call
 
 
-def _tools_of(env: Any) -> list[Mapping[str, Any]]:
+def _tools_of(env: Any) -> Sequence[Mapping[str, Any]]:
     """Return the schemas of the environment's tools, or that of `act` where it has none."""
-    tools = getattr(env.unwrapped, "tools", ())
-    found = [tool.schema for tool in tools if isinstance(getattr(tool, "schema", None), Mapping)]
-    return found or [_ACT]
+    return getattr(env.unwrapped, "tool_schemas", None) or [_ACT]
 
 
 def _last_words(completion: Any) -> str:
