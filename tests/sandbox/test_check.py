@@ -13,16 +13,18 @@ from rewardkit.errors import ConfigError, SandboxError, SandboxUnavailableError
 from rewardkit.programs import Execution, Program
 from rewardkit_sandbox.attacks import ATTACKS, Ground
 from rewardkit_sandbox.attacks.ground import of_the_host
-from rewardkit_sandbox.attacks.prelude import IPC_KEYS, PROBE
+from rewardkit_sandbox.attacks.prelude import IPC_KEYS, PLACES, PROBE
 from rewardkit_sandbox.check import GROUPS, check
 from rewardkit_sandbox.promises import PROMISES
 
-# Every attack that is quick where nothing stops it; the others run for seconds each, in the slow test.
+# Attacks that take no longer than a second or two where nothing stops them, and some of the others.
 QUICK = [
     *("outside", "host-ports", "host-sockets", "socket-kinds", "secrets", "environment", "writing", "brought-back"),
     *("namespaces", "mounts", "other-processes", "own-init", "killing", "privileges", "kernel", "descriptors"),
     *("thread-bomb", "disk", "many-files", "daemon", "orphans", "left-files", "left-memory", "runs"),
+    *("nohup", "left-ipc", "canaries"),
 ]
+SLOW = ["memory", "shared-memory", "cpu-together", "flood", "fork-bomb", "judge-left", "crash"]
 
 
 @pytest.fixture
@@ -63,29 +65,22 @@ def probed(program):
     return Execution(exit_code=0, stdout=b'\n{"answer": 1}\n' if is_probe(program) else b"{}\n")
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_every_quick_attack_gets_through_where_nothing_protects(unsafe, name):
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_an_attack_gets_through_where_nothing_protects(unsafe, name):
     (finding,) = check(unsafe, only=name)
     assert not finding.held
     assert not finding.detail.startswith("the next program finds another world")  # as is true on any shared machine
 
 
-@pytest.mark.slow
-def test_most_attacks_get_through_where_nothing_protects(unsafe):
-    found = [finding for group in GROUPS if group != "contract" for finding in check(unsafe, only=group)]
-    assert len(found) == len(ATTACKS)
-    assert sum(not finding.held for finding in found) > 0.9 * len(found)
-
-
-def test_an_attack_leaves_nothing_on_a_machine_that_nothing_protects(unsafe):
-    def left():
-        places = [Path(place) for place in ("/", "/tmp", "/var/tmp", "/dev/shm", "/etc", "/usr", Path.home())]
-        return {path for place in places if place.is_dir() for path in place.iterdir() if path.name[:2] == "rk"}
-
-    before = left(), dict(os.environ)
+def test_an_attack_leaves_nothing_on_a_machine_that_nothing_protects(unsafe, monkeypatch):
+    marks = iter(("rktest1", "rktest2"))
+    monkeypatch.setattr("rewardkit_sandbox.attacks.ground.new_mark", lambda: next(marks))
+    before = dict(os.environ)
     check(unsafe, only="writing")
     check(unsafe, only="left-ipc")
-    assert (left(), dict(os.environ)) == before
+    assert dict(os.environ) == before
+    places = [Path(place) for place in (*PLACES, Path.home()) if os.path.isdir(place)]
+    assert not [path for place in places for path in place.iterdir() if "rktest" in path.name]
     listed = [Path(f"/proc/sysvipc/{kind}").read_text().split() for kind in ("shm", "sem", "msg")]
     assert not any(str(key) in words for words in listed for key in IPC_KEYS)
 

@@ -169,8 +169,9 @@ time.sleep(5)
 """
 
 _PRINTING = r"""
-stop = time.monotonic() + 2
-while time.monotonic() < stop:
+stop, left = time.monotonic() + 2, 2000
+while time.monotonic() < stop and left:
+    left -= 1
     os.write(1, b'\n{"the judge": "is forged"}\n' * 4096)
 """
 

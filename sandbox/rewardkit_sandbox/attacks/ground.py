@@ -32,7 +32,7 @@ class Ground:
     """Canaries on this machine for as long as it is entered: files, an environment variable, listening sockets."""
 
     def __init__(self) -> None:
-        self.mark = f"rk{secrets.token_hex(5)}"  # fits the 15 characters of a process name
+        self.mark = new_mark()
         self.secrets: dict[str, str] = {}
         self._exit = contextlib.ExitStack()
         self._listeners: list[socket.socket] = []
@@ -207,6 +207,11 @@ def _heard(listener: socket.socket) -> bytes:
         visitor.settimeout(0.2)
         return visitor.recv(64)
     return b""
+
+
+def new_mark() -> str:
+    """Return a name that nothing else has; it fits the 15 characters of a process name."""
+    return f"rk{secrets.token_hex(5)}"
 
 
 def of_the_host(environment: dict[str, str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Attacks on the machine's resources: processes, memory, disk, time, output. Each is bounded by itself.
 
-Where nothing holds them they take at most 300 processes, 1.2 GiB of memory, 300 MB of disk and 3 seconds of two cores.
+Where nothing holds them they take at most 300 processes, 1.2 GiB of memory, 300 MB of disk, 4 seconds of four cores,
+and 400 MB of output.
 """
 
 from __future__ import annotations
@@ -265,9 +266,10 @@ while time.monotonic() < stop:  # many processes one after the other, none of wh
 """
 
 _FLOOD = r"""
-stop, block = time.monotonic() + 3, b"x" * (1 << 16)
-while time.monotonic() < stop:
+stop, block, left = time.monotonic() + 3, b"x" * (1 << 16), 6000
+while time.monotonic() < stop and left:
     os.write({}, block)
+    left -= 1
 """
 
 _STOPPED = r"""
