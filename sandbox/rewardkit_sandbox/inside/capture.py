@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +15,23 @@ _CHUNK = 1 << 16
 _FIRST_LOOK, _NEXT_LOOK = 0.02, 0.04  # seconds between looks at the memory and the CPU time in use
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 _TICKS = os.sysconf("SC_CLK_TCK")
+_MARK_BYTES = 64
+_MOST_KB = 1 << 40
+_CLAIM = struct.Struct("=xBdQ")  # "X", exit status, CPU seconds, KiB of memory at the peak
 
 
 class Job:
     """One program under watch: its first process, the ends of its pipes, its limits, and what is known so far."""
 
-    def __init__(self, pid: int, pipes: tuple[int, int, int], feed: bytes, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, pid: int, pipes: tuple[int, int, int], feed: bytes, limits: dict[str, Any], *, control: int = -1
+    ) -> None:
         self.pid = pid
         self.handle = os.pidfd_open(pid)
         self.stdin, self.stdout, self.stderr = pipes
+        self.control = control  # where its process says how far it is: see `hear`
+        self.marks = b"" if control >= 0 else b"R"
+        self.reaped = False
         self.feed = memoryview(feed)
         self.kept = {self.stdout: bytearray(), self.stderr: bytearray()}
         self.limits = limits
@@ -34,7 +43,7 @@ class Job:
         self.cpu_s = 0.0  # of all its processes, at the last look
         self.cpu_of: dict[int, float] = {}
         self.outcome: dict[str, Any] = {}
-        for descriptor in pipes:
+        for descriptor in (*pipes, *([control] if control >= 0 else [])):
             os.set_blocking(descriptor, False)
         if not feed:
             self.close_stdin()
@@ -74,6 +83,49 @@ class Job:
         if self.cpu_s > self.limits["cpu_s"]:
             self.stop("cpu_s")
 
+    def hear(self) -> bool:
+        """Take in what its process says of itself; returns whether it says that it has ended.
+
+        Until it says "R" (it runs the program) it is ours and to be believed: "P", it has its program; "C", that did
+        not compile. Afterwards it may be the program that speaks, and all that counts is "X", its exit status and
+        what it used: that saves waiting for the kernel to take the process apart. A program that lies about its
+        end is ended there and then.
+        """
+        try:
+            said = os.read(self.control, _MARK_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            said = b""
+        if not said:
+            os.close(self.control)
+            self.control = -1
+            return False
+        self.marks += said if len(self.marks) < _MARK_BYTES else b""
+        _, runs, claim = self.marks.partition(b"R")
+        return bool(runs) and claim[:1] == b"X" and len(claim) >= _CLAIM.size
+
+    def take_claim(self) -> None:
+        """Note the end that its process claims, and end it; it is reaped later."""
+        code, used, peak = _CLAIM.unpack(self.marks.partition(b"R")[2][: _CLAIM.size])
+        peak, before = max(_peak_kb(self.pid), min(peak, _MOST_KB)), sum(_cpu_s(self.pid))
+        os.kill(self.pid, signal.SIGKILL)
+        used = used if used >= 0 else 0.0  # NaN as well
+        self.outcome = {
+            "exit": code,
+            "wall": time.monotonic() - self.started,
+            "cpu": max(self.cpu_s, before, min(used, before + 1 / _TICKS)),
+            "memory": max(self.peak_kb, peak) / 1024,
+        }
+
+    def reap(self, *, wait: bool) -> bool:
+        """Let go of its process once the kernel is done with it; returns whether it is."""
+        if not self.reaped and (wait or select.select([self.handle], [], [], 0)[0]):
+            os.waitpid(self.pid, 0)
+            os.close(self.handle)
+            self.reaped = True
+        return self.reaped
+
     def write(self) -> None:
         """Feed what its standard input takes now."""
         try:
@@ -109,6 +161,8 @@ class Job:
     def finish(self) -> None:
         """Reap it and note how it ended."""
         _, status, usage = os.wait4(self.pid, 0)
+        os.close(self.handle)
+        self.reaped = True
         used = max(self.cpu_s, usage.ru_utime + usage.ru_stime)
         code = os.waitstatus_to_exitcode(status)
         if self.limit is None and code in (-signal.SIGKILL, -signal.SIGXCPU) and used > 0.7 * self.limits["cpu_s"]:
@@ -127,7 +181,11 @@ class Job:
                 pass
             os.close(descriptor)
         self.close_stdin()
-        os.close(self.handle)
+        if self.control >= 0:
+            self.hear()
+        if self.control >= 0:
+            os.close(self.control)
+            self.control = -1
         if self.limit is None and self.outcome["exit"] and self.output[1].rstrip().endswith(b"MemoryError"):
             self.limit = "memory_mb"
 
@@ -135,7 +193,10 @@ class Job:
         """Return how it ended, as JSON values."""
         out, err = self.output
         sizes = {"out": len(out), "err": len(err)}
-        return {**self.outcome, **sizes, "limit": self.limit, "truncated": self.truncated, "stopped": self.stopped}
+        before, runs, _ = self.marks.partition(b"R")
+        said = {"mark": (before + runs)[-1:].decode("ascii", "replace")}
+        flags = {"limit": self.limit, "truncated": self.truncated, "stopped": self.stopped}
+        return {**self.outcome, **sizes, **said, **flags}
 
 
 class Watch:
@@ -167,6 +228,8 @@ class Watch:
             self._add(job.stderr, partial(self._read, job, job.stderr))
             if job.stdin >= 0:
                 self._add(job.stdin, partial(self._write, job, job.stdin), select.POLLOUT)
+            if job.control >= 0:
+                self._add(job.control, partial(self._hear, job, job.control))
 
     def run(self) -> None:
         """Return when all jobs have ended."""
@@ -202,10 +265,16 @@ class Watch:
         if job.stdin < 0:
             self._drop(descriptor)
 
-    def _end(self, job: Job) -> None:
-        for descriptor in (job.handle, job.stdout, job.stderr, job.stdin):
+    def _hear(self, job: Job, descriptor: int) -> None:
+        if job.hear() and job.limit is None and not job.stopped:
+            self._end(job, job.take_claim)
+        elif job.control < 0:
             self._drop(descriptor)
-        job.finish()
+
+    def _end(self, job: Job, finish: Callable[[], None] | None = None) -> None:
+        for descriptor in (job.handle, job.stdout, job.stderr, job.stdin, job.control):
+            self._drop(descriptor)
+        (finish or job.finish)()
         self.running.remove(job)
         self.on_end(job)
         job.drain()
@@ -219,6 +288,19 @@ def _cpu_s(pid: int) -> tuple[float, float]:
     except OSError:
         return 0.0, 0.0
     return (own + system) / _TICKS, (children + theirs) / _TICKS
+
+
+def claim(code: int, cpu_s: float, peak_kb: int) -> bytes:
+    """Return what a process says when its program has ended."""
+    return b"X" + _CLAIM.pack(code, cpu_s, peak_kb)[1:]
+
+
+def _peak_kb(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"VmHWM:")), 0)
+    except OSError:
+        return 0
 
 
 def _resident_kb(pid: int) -> int:

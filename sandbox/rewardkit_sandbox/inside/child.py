@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import fcntl
 import gc
 import linecache
 import os
@@ -20,13 +19,15 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from rewardkit_sandbox.inside import frames, runs
+from rewardkit_sandbox.inside import capture, frames, runs
 from rewardkit_sandbox.inside.walls import WORK
 
 _AS_MARGIN_MB = 256  # what an idle interpreter maps, several times over
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}
 _COMPILED = "/tmp/main"
+_LINK = 3  # the stream to a peer
+_REHEARSAL = b"def f(a):\n    return [str(i) for i in a]\nprint(end='')\n"
 # language: suffix of its source file, how it is compiled, how it is run; {} is the source.
 LANGUAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "bash": (".sh", (), ("bash", "{}")),
@@ -83,11 +84,11 @@ def main(control: int) -> NoReturn:
     if not first:
         os._exit(0)  # a spare that nobody needs
     order = Order(*frames.read(control, bytearray(first)))
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, control) for descriptor in descriptors]
-    os.closerange(3, control)
-    for number, descriptor in enumerate(high):  # stdin, stdout, stderr, and a peer's stream
-        os.dup2(descriptor, number)
-        os.close(descriptor)
+    for link in descriptors:
+        if link != _LINK:
+            os.dup2(link, _LINK)
+            os.close(link)
+        os.set_inheritable(_LINK, True)
     _lower_limits(order)
     write_files(order)
     if order.direct:
@@ -103,8 +104,7 @@ def _run_once(order: Order, control: int) -> NoReturn:
         frames.write(control, b"C")
         os._exit(1)
     frames.write(control, b"R")
-    os.close(control)
-    become(order)
+    become(order, control)
 
 
 def _run_all(order: Order, control: int) -> NoReturn:
@@ -151,12 +151,27 @@ def write_files(order: Order) -> None:
             os.chmod(path, 0o700)
 
 
-def become(order: Order) -> NoReturn:
-    """Turn this process into the program; never returns."""
+def become(order: Order, control: int | None = None) -> NoReturn:
+    """Turn this process into the program, which says on `control` that it has ended; never returns."""
     if order.compiled is None:
         _replace(order.command(), order)
     os.environ.update(order.env)
-    _execute(order.compiled, order.argv, reseed=b"random" in (order.code or b""))
+    status = _execute(order.compiled, order.argv, reseed=b"random" in (order.code or b""))
+    if control is not None and os.getpid() == 1:  # and not a fork of the program that came here, too
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu_s, peak_kb = sum(u.ru_utime + u.ru_stime for u in usage), max(u.ru_maxrss for u in usage)
+        frames.write(control, capture.claim(status, cpu_s, peak_kb))
+    os._exit(status)
+
+
+def rehearse() -> None:
+    """Take a first order that leads to nothing, so that the pages it touches are this copy's own before a real one."""
+    header = {"language": "python", "argv": [], "env": {}, "fetch": [], "limits": {}, "direct": True}
+    rest = {"code": len(_REHEARSAL), "files": [], "inputs": []}
+    order = Order(*frames.unpack(bytearray(frames.pack({**header, **rest}, _REHEARSAL))) or ({}, b""))
+    compile_python(order)
+    if order.compiled is not None:
+        exec(order.compiled, {})
 
 
 def _replace(command: list[str], order: Order) -> NoReturn:
@@ -179,8 +194,8 @@ def compile_python(order: Order) -> bytes:
     return b""
 
 
-def _execute(compiled: types.CodeType, argv: list[str], *, reseed: bool) -> NoReturn:
-    """Run compiled code as `__main__`, end as an interpreter would, and exit."""
+def _execute(compiled: types.CodeType, argv: list[str], *, reseed: bool) -> int:
+    """Run compiled code as `__main__`, end as an interpreter would, and return the exit status."""
     if reseed:
         import random
 
@@ -201,7 +216,7 @@ def _execute(compiled: types.CodeType, argv: list[str], *, reseed: bool) -> NoRe
     except BaseException as error:
         status = 1
         _print_error(error)
-    os._exit(_end(status, namespace))
+    return _end(status, namespace)
 
 
 def _end(status: int, namespace: dict[str, Any]) -> int:

@@ -21,15 +21,17 @@ from rewardkit_sandbox.inside import capture, frames, runs, walls, zygote
 
 _FIRST_DESCRIPTOR = 32  # what the supervisor keeps is above what programs count on
 _FIRST_PIECE = 1 << 15  # bytes of an order that go with the descriptors
+_MOST_DYING = 4  # programs that have ended while the kernel still takes them apart
 _START_S = 20.0  # seconds that a copy may take to get behind its wall on a machine that is very busy
 
 
 class Spare:
-    """A copy that waits for its program."""
+    """A copy that waits for its program, with our ends of the socket and of the pipes that it has."""
 
-    def __init__(self, pid: int, control: socket.socket, *, network: bool) -> None:
-        self.pid = pid
+    def __init__(self, control: socket.socket, pipes: tuple[int, int, int], *, network: bool) -> None:
+        self.pid = 0  # until the zygote has said it
         self.control = control
+        self.pipes = pipes
         self.network = network  # whether it has a network namespace of its own
         self.ready = False
         control.settimeout(_START_S)
@@ -42,31 +44,24 @@ class Spare:
                 raise OSError(f"a program's own wall cannot be built: {mark[1:].decode() or 'no answer'}")
             self.ready = True
 
-    def hand_over(self, order: bytes, stdin: bytes, limits: dict[str, Any], links: list[int]) -> capture.Job:
-        """Give it its program and the ends of its pipes; returns the job to watch."""
+    def hand_over(self, order: bytes, links: list[int]) -> None:
+        """Give it its program, and the stream to a peer."""
         self.wait()
-        into, out, err = os.pipe(), os.pipe(), os.pipe()
-        theirs = [into[0], out[1], err[1], *links]
-        sent = socket.send_fds(self.control, [order[:_FIRST_PIECE]], theirs)
-        if len(order) > sent:  # even nothing cannot be sent to a program that has ended already
+        sent = socket.send_fds(self.control, [order[:_FIRST_PIECE]], links) if links else 0
+        if len(order) > sent:
             self.control.sendall(memoryview(order)[sent:])
-        for descriptor in theirs:
-            os.close(descriptor)
-        return capture.Job(self.pid, (into[1], out[0], err[0]), stdin, limits)
+        for link in links:
+            os.close(link)
 
-    def mark(self) -> str:
-        """Return how far it got: "P" has its program, "C" did not compile it, "R" runs it, "" none of them."""
-        self.control.setblocking(False)
-        try:
-            return self.control.recv(16).decode("ascii", "replace")[-1:]
-        except OSError:
-            return ""
-        finally:
-            self.control.close()
+    def job(self, stdin: bytes, limits: dict[str, Any]) -> capture.Job:
+        """Return the job to watch when its program takes its place."""
+        return capture.Job(self.pid, self.pipes, stdin, limits, control=self.control.detach())
 
     def discard(self) -> tuple[int, float]:
         """End and reap it, and all in its namespace; returns how it had ended and the CPU seconds that it used."""
         self.control.close()
+        for descriptor in self.pipes:
+            os.close(descriptor)
         os.kill(self.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
         return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
@@ -83,7 +78,8 @@ class Supervisor:
         self.ceilings = ceilings
         self.buffer = bytearray()
         self.spares: list[Spare] = []
-        self.ordered: list[tuple[socket.socket, bool]] = []
+        self.ordered: list[Spare] = []
+        self.dying: list[capture.Job] = []
         self.wanted = 1  # spares; two once a program with a peer has been seen
         self.own = own
 
@@ -109,13 +105,14 @@ class Supervisor:
         Of two that may run at the same time, one has a network of its own, or they would share abstract unix sockets.
         """
         while len(self.spares) + len(self.ordered) < self.wanted:
-            alone = [spare.network for spare in self.spares] + [network for _, network in self.ordered]
-            network = self.wanted > 1 and not any(alone)
+            network = self.wanted > 1 and not any(spare.network for spare in self.spares + self.ordered)
             ours, theirs = socket.socketpair()
-            order = frames.pack({**self.ceilings, "network": network})
-            socket.send_fds(self.orders, [order], [theirs.fileno()])
-            theirs.close()
-            self.ordered.append((ours, network))
+            into, out, err = os.pipe(), os.pipe(), os.pipe()
+            given = [theirs.detach(), into[0], out[1], err[1]]
+            socket.send_fds(self.orders, [frames.pack({**self.ceilings, "network": network})], given)
+            for descriptor in given:
+                os.close(descriptor)
+            self.ordered.append(Spare(ours, (into[1], out[0], err[0]), network=network))
 
     def collect(self) -> None:
         """Wait for the spares that were ordered."""
@@ -123,8 +120,9 @@ class Supervisor:
             pid = int.from_bytes(self.orders.recv(8), "big", signed=True)
             if pid <= 0:
                 raise OSError(-pid, f"clone: {os.strerror(-pid)}")
-            control, network = self.ordered.pop(0)
-            self.spares.append(Spare(pid, control, network=network))
+            spare = self.ordered.pop(0)
+            spare.pid = pid
+            self.spares.append(spare)
 
     def run(self, header: dict[str, Any], payload: bytes) -> None:
         """Run one order and send its report, the last frame of which says "done"."""
@@ -149,10 +147,9 @@ class Supervisor:
     def run_direct(self, programs: list[Any], spares: list[Spare], parts: list[bytes]) -> None:
         """Run one program, or two that are linked, each in the place of its copy."""
         links = [end.detach() for end in socket.socketpair()] if len(programs) > 1 else []
-        jobs = [
-            spare.hand_over(parts[2 * n], parts[2 * n + 1], program["limits"], links[n : n + 1])
-            for n, (program, spare) in enumerate(zip(programs, spares))
-        ]
+        for n, spare in enumerate(spares):
+            spare.hand_over(parts[2 * n], links[n : n + 1])
+        jobs = [spare.job(parts[2 * n + 1], programs[n]["limits"]) for n, spare in enumerate(spares)]
 
         def on_end(job: capture.Job) -> None:
             if job is not jobs[0] and not jobs[0].outcome:
@@ -160,8 +157,10 @@ class Supervisor:
 
         self.fill()  # while the program runs
         self.watch(jobs, on_end)
-        reports = [{**job.report(), "mark": spare.mark()} for job, spare in zip(jobs, spares)]
-        self.send({"done": reports}, *(text for job in jobs for text in job.output))
+        self.send({"done": [job.report() for job in jobs]}, *(text for job in jobs for text in job.output))
+        self.dying = [job for job in self.dying + jobs if not job.reap(wait=False)]
+        while len(self.dying) > _MOST_DYING:
+            self.dying.pop(0).reap(wait=True)
 
     def watch(self, jobs: list[capture.Job], on_end: Any) -> None:
         """Watch jobs to their ends, or end with them when the host does."""
@@ -171,7 +170,11 @@ class Supervisor:
             ours = self.own | {spare.pid for spare in self.spares}
             found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
             strangers = [pid for pid in found if pid not in ours]
-            return strangers if len(jobs) == 1 else [pid for pid in strangers if _place(pid) == _place(job.pid)]
+            return (
+                strangers
+                if len(jobs) == 1 and not self.dying
+                else [pid for pid in strangers if _place(pid) == _place(job.pid)]
+            )
 
         capture.Watch(jobs, members=members, on_end=on_end, others={self.host_in: self.listen}).run()
 
@@ -185,8 +188,7 @@ class Supervisor:
     def relay(self, program: dict[str, Any], spare: Spare, order: bytes) -> None:
         """Pass on what a copy that stays reports of its runs."""
         limits = program["limits"]
-        spare.wait()
-        spare.control.sendall(order)
+        spare.hand_over(order, [])
         self.fill()
         most = int(2 * limits["output_kb"] * 1024 + (limits["disk_mb"] << 20) + (1 << 20))
         deadline = time.monotonic() + (program["runs"] + 1) * (limits["wall_s"] + 1.0) + _START_S

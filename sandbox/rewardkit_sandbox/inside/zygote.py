@@ -17,7 +17,6 @@ from functools import partial
 
 from rewardkit_sandbox.inside import child, frames, kernel, seccomp, walls
 
-_WARM_UP = "def f(a):\n    return [str(i) for i in a]\nprint(end='')\n"
 _CONTROL = 32  # above the descriptors that programs count on
 # A shared library makes every copy dearer: modules that bring one, as hashlib and decimal do, are left out.
 _PRELOADED = """
@@ -49,7 +48,7 @@ def serve(orders: socket.socket, user: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     while True:
-        order, descriptors, _, _ = socket.recv_fds(orders, 4096, 1)
+        order, descriptors, _, _ = socket.recv_fds(orders, 4096, 4)
         if not order:
             os._exit(0)
         header, _ = frames.unpack(bytearray(order)) or ({}, b"")
@@ -59,18 +58,22 @@ def serve(orders: socket.socket, user: int | None) -> None:
             pid = -(error.errno or 1)
         if pid == 0:
             os.close(orders.fileno())
-            _become(descriptors[0], partial(walls.isolate, header, hidden, calls, user=user))
-        os.close(descriptors[0])
+            _become(descriptors, partial(walls.isolate, header, hidden, calls, user=user))
+        for descriptor in descriptors:
+            os.close(descriptor)
         orders.sendall(pid.to_bytes(8, "big", signed=True))
 
 
-def _become(control: int, isolate: Callable[[], None]) -> None:
+def _become(descriptors: list[int], isolate: Callable[[], None]) -> None:
     """Be a copy: go behind the wall, then wait for a program and run it; never returns."""
+    control = descriptors[0]
     try:
         control = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, _CONTROL)
+        for number, descriptor in enumerate(descriptors[1:]):
+            os.dup2(descriptor, number)
         os.closerange(3, _CONTROL)
         isolate()
-        exec(compile(_WARM_UP, "warm-up", "exec"), {})
+        child.rehearse()
     except BaseException as error:
         frames.write(control, b"E" + f"{type(error).__name__}: {error}".encode())
         os._exit(70)
