@@ -23,7 +23,7 @@ from rewardkit.trainers.recipe import Recipe, settings_from, shared_recipe
 from rewardkit.trainers.scoring import MISSING, flat_scores, log, number_for, read_missing, score
 from rewardkit.types import Failure, RewardResult
 
-_ENDINGS = re.compile(r"(?:\s*(?:<\|[^<>|]{1,40}\|>|</s>|<eos>|<pad>|<end_of_turn>))+\s*$")
+_ENDINGS = re.compile(r"(?:(?:<\|[^<>|]{1,40}\|>|</s>|<eos>|<pad>|<end_of_turn>)\s*)+$")
 _TASK_KEYS = frozenset({"references", "reference", "answer", "ground_truth", "solution", "metadata", "task_id", "seed"})
 
 
