@@ -81,6 +81,13 @@ class Program:
             parts = path.split("/")
             if "\0" in path or path[:1] in ("", "/") or not path.strip("./") or ".." in parts:
                 raise ConfigError(f"the file {path!r} must be a relative path without '..'")
+            if path in self.files and any("/".join(parts[:n]) in self.files for n in range(1, len(parts))):
+                raise ConfigError(f"the file {path!r} lies in one that is no folder, but a file itself")
+        for name, text in self.env.items():
+            if not name or "=" in name or "\0" in name + text:
+                raise ConfigError(f"the variable {name!r} must have a name without '=', and no zero byte in it")
+        if any("\0" in word for word in self.argv):
+            raise ConfigError(f"the arguments {self.argv!r} must not hold a zero byte")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
