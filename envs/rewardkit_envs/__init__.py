@@ -8,3 +8,4 @@ import gymnasium
 gymnasium.register(id="rewardkit/Math-v0", entry_point="rewardkit_envs.math:MathEnv")
 gymnasium.register(id="rewardkit/Code-v0", entry_point="rewardkit_envs.code:CodeEnv")
 gymnasium.register(id="rewardkit/RAG-v0", entry_point="rewardkit_envs.rag:RAGEnv")
+gymnasium.register(id="rewardkit/Agent-v0", entry_point="rewardkit_envs.agent:AgentEnv")

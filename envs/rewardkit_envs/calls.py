@@ -18,6 +18,7 @@ LONGEST = 65_536
 _ACTION = re.compile(r"^[ \t]*Action[ \t]*:(.*)$", re.M)
 _INPUT = re.compile(r"^[ \t]*Action Input[ \t]*:", re.M)
 _GOES_ON = re.compile(r"^[ \t]*(Observation|Thought|Final Answer)[ \t]*:", re.M)
+_FINAL = re.compile(r"^[ \t]*Final Answer[ \t]*:", re.M)
 _OPENING, _CLOSING = "<tool_call>", "</tool_call>"
 _NOTHING_BEHIND = "Write nothing behind a call: what it leads to comes next."
 
@@ -47,7 +48,7 @@ class Malformed:
     reason: str
 
 
-def parse_call(text: str, names: Collection[str]) -> Call | Malformed | None:
+def parse_call(text: str, names: Collection[str], *, final: str | None = None) -> Call | Malformed | None:
     r"""Return the call that `text` makes, why it makes none although it tries, or None where it does not try.
 
     `names` are the tools that there are. What stands before a `</think>` does not count. The forms are::
@@ -58,12 +59,15 @@ def parse_call(text: str, names: Collection[str]) -> Call | Malformed | None:
     JSON stands alone, behind prose in a ```json fence, or in `<tool_call>` tags; it may be OpenAI's whole tool call
     (`{"type": "function", "function": {...}}`) or message (`{"tool_calls": [...]}`), with its arguments as an object or
     as JSON text. The input of the plain form goes to the end of the text; a JSON object there is the arguments by name,
-    and what one fence holds is the input without the fence. Nothing may follow a call. Takes time linear in `text`.
+    and what one fence holds is the input without the fence. Nothing may follow a call. With `final`, a line
+    `Final Answer: ...` is a call of the tool of that name. Takes time linear in `text`.
     """
     thought, closed, spoken = text.partition("</think>")
     text = spoken if closed else "" if thought.lstrip().startswith("<think>") else text
     fences = _fences(text)
     call = _plain_call(text, fences) or _json_call(text, fences, names)
+    if call is None and final is not None:
+        call = _final_call(text, fences, final)
     if call is not None and len(text) > LONGEST:
         return Malformed(f"A text with a call may have {LONGEST} characters, not {len(text)}.")
     if isinstance(call, Call) and call.name not in names:
@@ -121,6 +125,17 @@ def _plain_call(text: str, fences: Sequence[_Fence]) -> Call | Malformed | None:
     if isinstance(arguments, Malformed):
         return arguments
     return Call(name=actions[0][1].strip(), arguments=arguments)
+
+
+def _final_call(text: str, fences: Sequence[_Fence], name: str) -> Call | Malformed | None:
+    """Return the call that `Final Answer: ...` makes; the answer goes to the end of the text."""
+    answers = list(_FINAL.finditer(_without(fences, text)))
+    if not answers:
+        return None
+    if len(answers) != 1:
+        return Malformed("Give one final answer.")
+    arguments = _plain_input(text[answers[0].end() :].strip())
+    return arguments if isinstance(arguments, Malformed) else Call(name=name, arguments=arguments)
 
 
 def _plain_input(text: str) -> Mapping[str, Any] | str | Malformed:

@@ -49,6 +49,11 @@ def rewardkit_rewards() -> list[RewardSpec]:
             summary="1 if the completion is JSON that fits a schema",
         ),
         RewardSpec(
+            name="goal_state",
+            factory="rewardkit_plugins.rules.goal_state:GoalState",
+            summary="1 if the world ended as the task's goal says, judged by what the environment saved of it",
+        ),
+        RewardSpec(
             name="length",
             factory="rewardkit_plugins.rules.length:Length",
             summary="Length shaping: target band, soft overlong penalty, cosine",
@@ -174,5 +179,10 @@ def rewardkit_envs() -> list[EnvSpec]:
             entry_point="rewardkit_envs.rag:RAGEnv",
             extra="rag",
             summary="Questions over passages: search, open, answer with citations; some have no answer",
+        ),
+        EnvSpec(
+            name="rewardkit/Agent-v0",
+            entry_point="rewardkit_envs.agent:AgentEnv",
+            summary="Act with tools in a world (shell, database, other packages' games) whose goal is checked",
         ),
     ]

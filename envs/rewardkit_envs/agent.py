@@ -1,0 +1,177 @@
+"""`rewardkit/Agent-v0`: an agent with tools in a world whose goal is checked, not claimed.
+
+What the world is, is in `worlds`; how an agent's text becomes a call, in `calls`; who judges, in the reward
+`goal_state`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rewardkit.errors import ConfigError
+from rewardkit.protocols import Sandbox
+from rewardkit.types import Message, Task
+from rewardkit_envs.calls import Call, Malformed, parse_call
+from rewardkit_envs.env import TextEnv, Turn
+from rewardkit_envs.langchain import answer_of, described
+from rewardkit_envs.tasks import TaskSource
+from rewardkit_envs.worlds import open_world
+from rewardkit_envs.worlds.world import Reply, Tool, World, fit
+
+FINISH = Tool(
+    name="finish",
+    description="End the episode, with the answer if the task asks for one.",
+    parameters={
+        "type": "object",
+        "properties": {"answer": {"type": "string", "description": "the answer"}},
+        "required": [],
+    },
+)
+_HOW = """Make one call at a time, with nothing behind it, either as
+
+Action: NAME
+Action Input: {"ARGUMENT": "VALUE"}
+
+or as {"name": "NAME", "arguments": {"ARGUMENT": "VALUE"}}. A line "Final Answer: ..." is a call of finish."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What an episode remembers: the world's memory, and the answer that the agent finished with."""
+
+    memory: Any
+    answer: str | None = None
+
+
+class AgentEnv(TextEnv):
+    """An episode in a world, by calls of its tools.
+
+    `world` is "shell", "database", "outside:..." (see `worlds.open_world`) or a `World`; `world_options` and `sandbox`
+    are for making it. `tools` are LangChain tools beside those of the world; what they change elsewhere is no part of
+    the episode. An action makes one call, or is answered with what is wrong with it; `finish` ends the episode, and so
+    does the world itself. Without `instructions` the first observation says nothing of tools and calls, for policies
+    that are told of `tool_schemas` by other means.
+
+    The last step's metadata holds `final_state`: what the world has become. The default reward `goal_state` judges
+    that; in a world that pays for each step the default is what it pays.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: str | World = "shell",
+        world_options: Mapping[str, Any] | None = None,
+        sandbox: str | Sandbox = "auto",
+        tools: Sequence[Any] = (),
+        instructions: bool = True,
+        tasks: Any = None,
+        reward: Any = "default",
+        max_turns: int = 20,
+        render_mode: str | None = None,
+        defer_reward: bool = False,
+    ) -> None:
+        self.world = open_world(world, sandbox=sandbox, **(world_options or {})) if isinstance(world, str) else world
+        self.instructions = instructions
+        self.tools = _by_name((*self.world.tools, *map(described, tools), FINISH))
+        self._others = {tool.name: tool for tool in tools}
+        if isinstance(reward, str) and reward == "default":
+            reward = None if self.world.pays else "goal_state"
+        super().__init__(
+            tasks=tasks, reward=reward, max_turns=max_turns, render_mode=render_mode, defer_reward=defer_reward
+        )
+
+    @property
+    def tool_schemas(self) -> list[dict[str, Any]]:
+        """The tools as chat models are told of them, in OpenAI's shape."""
+        return [tool.schema for tool in self.tools.values()]
+
+    def default_tasks(self) -> TaskSource:
+        """Return the world's own tasks."""
+        return self.world.tasks()
+
+    def begin(self, task: Task) -> str | tuple[Message, ...]:
+        """Start the world, and tell of the tools."""
+        memory, first = self.world.start(task, int(self.np_random.integers(2**31)))
+        self.episode.memory = Scene(memory=memory)
+        lines = "\n".join(tool.line for tool in self.tools.values())
+        told = f"The tools are:\n{lines}\n\n{_HOW}" if self.instructions else ""
+        return "\n\n".join(text for text in (told, first) if text)
+
+    def act(self, action: str) -> Turn:
+        """Make the call that `action` is, or say why it is none."""
+        call = self._call_of(action)
+        scene: Scene = self.episode.memory
+        if isinstance(call, Malformed):
+            reply, made = Reply(text=call.reason, memory=scene.memory), {"malformed": True}
+        elif call.name == FINISH.name:
+            scene = replace(scene, answer=call.arguments.get("answer", ""))  # type: ignore[union-attr]
+            reply, made = Reply(text="", memory=scene.memory, over=True), {"call": call.name}
+        else:
+            reply, made = self._reply(scene.memory, call), {"call": call.name}
+        scene = self.episode.memory = replace(scene, memory=reply.memory)
+        if reply.over or len(self.episode.steps) + 1 >= self.max_turns:
+            evidence = self.world.evidence(self.episode.task, scene.memory)
+            made["final_state"] = {**evidence, "answer": scene.answer}
+        return Turn(observation=reply.text, terminated=reply.over, reward=reply.reward, metadata=made)
+
+    def gold(self) -> str:
+        """Return the call that the world knows, or else the next one of the task's own plan that was not made yet."""
+        task = self.episode.task
+        if (call := self.world.gold(task, self.episode.memory.memory)) is not None:
+            return text_of(call)
+        if (plan := task.metadata.get("gold")) is None:
+            raise ConfigError(f"task {task.id!r} has no gold plan, and its world knows none")
+        left = [text_of(Call(name=step["name"], arguments=step["arguments"])) for step in plan]
+        for step in self.episode.steps:
+            if left and step.action.content == left[0]:
+                del left[0]
+        return left[0] if left else text_of(Call(name=FINISH.name, arguments={}))
+
+    def close(self) -> None:
+        """Close the world and the rewards."""
+        self.world.close()
+        super().close()
+
+    def _call_of(self, action: str) -> Call | Malformed:
+        call = parse_call(action, self.tools, final=FINISH.name)
+        if call is None:
+            return Malformed("There is no call in this text. " + _HOW.partition("\n\n")[0].replace(", either as", "."))
+        if isinstance(call, Malformed):
+            return call
+        arguments = fit(call, self.tools[call.name])
+        if isinstance(arguments, Malformed):
+            return arguments
+        if not _is_unicode(arguments):
+            return Malformed("The arguments hold half of a surrogate pair, which no text may.")
+        return replace(call, arguments=arguments)
+
+    def _reply(self, memory: Any, call: Call) -> Reply:
+        assert not isinstance(call.arguments, str)
+        if call.name not in self._others:
+            return self.world.call(self.episode.task, memory, call.name, call.arguments)
+        text, _ = answer_of(self._others[call.name], call.arguments)
+        return Reply(text=text, memory=memory)
+
+
+def text_of(call: Call) -> str:
+    """Return a call as the text of an action."""
+    return json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False)
+
+
+def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
+    named = {tool.name: tool for tool in tools}
+    if len(named) != len(tools):
+        twice = next(tool.name for tool in tools if sum(other.name == tool.name for other in tools) > 1)
+        raise ConfigError(f"two tools are called {twice!r}: rename or leave out one of them")
+    return named
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
