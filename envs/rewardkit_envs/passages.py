@@ -20,6 +20,7 @@ import numpy as np
 
 from rewardkit.errors import ConfigError, MissingExtraError, RewardError
 
+_LONGEST_QUERY = 64
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_]+")
 _STOPWORDS_TEXT = """
 a an and are as at be by did do does for from had has have he her his how i in is it its of on or she that the
@@ -48,8 +49,9 @@ class Retriever(Protocol):
 class Bm25:
     """BM25 (the library bm25s) over titles and texts; passages without a word of the query are not found.
 
-    Words are folded to lower case, and a script without spaces counts each character. Equal scores keep the order of
-    the passages. The index is built by the first search. Raises MissingExtraError.
+    Words are folded to lower case, and a script without spaces counts each character. Only the first 64 words of a
+    query count. Equal scores keep the order of the passages. The index is built by the first search. Raises
+    MissingExtraError.
     """
 
     def __init__(self, passages: Iterable[Passage]) -> None:
@@ -62,7 +64,7 @@ class Bm25:
         """Return at most `k` passages, the best first."""
         import bm25s
 
-        words = _words(query)
+        words = list(dict.fromkeys(_words(query)))[:_LONGEST_QUERY]
         if not words or not self.passages:
             return []
         if self._index is None:

@@ -14,6 +14,7 @@ from rewardkit.errors import RewardError
 from rewardkit.types import Task, Trajectory
 
 _TASK_KEYS = ("passages", "docs", "ctxs")
+_ACTIONS = ("search", "open", "answer", "malformed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,7 @@ class Passage:
 
 def answer_of(trajectory: Trajectory) -> str:
     """Return the answer; "" where an environment with answers saw none."""
-    acted = [step.metadata for step in trajectory.steps if "action" in step.metadata]
-    if acted:
-        return str(acted[-1].get("answer") or "")
-    return trajectory.completion
+    return str(trajectory.steps[-1].metadata.get("answer") or "") if _has_actions(trajectory) else trajectory.completion
 
 
 def passages_of(trajectory: Trajectory) -> dict[int, Passage] | None:
@@ -42,7 +40,7 @@ def passages_of(trajectory: Trajectory) -> dict[int, Passage] | None:
 
     A passage that was shown twice counts with the longer text. Raises RewardError for passages of another shape.
     """
-    if any("action" in step.metadata for step in trajectory.steps):
+    if _has_actions(trajectory):
         shown: dict[int, Passage] = {}
         for step in trajectory.steps:
             for value in step.metadata.get("passages", ()):
@@ -66,6 +64,10 @@ def is_answerable(task: Task) -> bool | None:
     if said is not None:
         return bool(said)
     return True if any(reference.strip() for reference in task.references) else None
+
+
+def _has_actions(trajectory: Trajectory) -> bool:
+    return any(step.metadata.get("action") in _ACTIONS for step in trajectory.steps)
 
 
 def _passage(value: Any) -> Passage:

@@ -13,25 +13,24 @@ from rewardkit_plugins.rag.sentences import citations_of, sentences_of, without_
 Stance = Literal["silent", "answered", "declined", "mixed"]
 
 _SOURCES = r"(?:passages?|documents?|sources?|texts?|(?:search )?results?|articles?|context|material|evidence)"
-_NOT = r"(?:do|does|did|can|could|is|are|was|were|am|have|has|will|would)(?:n['’]t|\s+not)|cannot|never"
+_NOT = r"(?:(?:(?:do|does|did|could|is|are|was|were|have|has)(?:n['’]t|\s+not)|can['’]t|can\s*not|am\s+not|never)\b)"
+_TELL = r"(?:say|state|mention|contain|provide|give|answer|specify|include|tell|indicate|cover|address|reveal|hold)s?\b"
 _PHRASES = re.compile(
-    rf"""\bI\s+(?:{_NOT}|am\s+un)\s*(?:\w+\s+){{0,3}}?
-            (?:know|answer|say|tell|determine|find|sure|certain|able|enough|have\s+(?:\w+\s+)?information)\b
+    rf"""\bI\s+(?:{_NOT}|am\s+un|['’]m\s+un|lack)\s*(?:\w+\s+){{0,3}}?
+            (?:know|answer|say|tell|determine|find|sure|certain|able|enough|information)\b
     | \bI(?:['’]m|\s+am)\s+(?:not\s+(?:sure|certain|able)|unable|unsure)\b
-    | \b{_SOURCES}\b[^.;]*?\b(?:{_NOT}|only|nowhere|fail\s+to)\s+(?:\w+\s+){{0,2}}?
-            (?:say|state|mention|contain|provide|give|answer|specify|include|tell|indicate|cover|address|reveal|hold)
-    | \b(?:{_NOT})\s+(?:\w+\s+)?(?:mention|mentioned|state|stated|given|specified|provided|answer|address|contain|say)\b
-    | \b(?:is|are|was|were)(?:n['’]t|\s+not)\s+(?:\w+\s+)?(?:known|available|clear|answerable)\b(?!\s+as)
-    | \b(?:can(?:no|['’])t|could\s+not|can\s+not)\s+be\s+(?:\w+\s+)?
+    | \b{_SOURCES}\b[^.;]{{0,80}}?(?:{_NOT}|\bonly|\bnowhere|\bfail\s+to)\s+(?:\w+\s+){{0,2}}?{_TELL}
+    | ^\s*(?:(?:they|it|and|or)\s+)?{_NOT}\s+(?:\w+\s+)?{_TELL}
+    | \b(?:is|are|was|were)(?:n['’]t|\s+not)\s+(?:\w+\s+)?
+            (?:mentioned|stated|given|specified|provided|included|known|available|clear|answerable)\b(?!\s+as)
+    | \b(?:can(?:\s*not|['’]t)|could(?:\s+not|n['’]t))\s+be\s+(?:\w+\s+)?
             (?:answered|determined|found|known|established|said)\b
-    | \b(?:no|not\s+enough|insufficient|lack\s+of)\s+(?:\w+\s+)?(?:information|answer|evidence|{_SOURCES})\b
-    | \b(?:unanswerable|unknown|n/a)\b""",
+    | \b(?:no|none\s+of|not\s+enough|insufficient|lack\s+of)\s+(?:\w+\s+)?(?:information|answer|{_SOURCES})\b
+    | \b(?:unanswerable|unknown|(?:no\s?body|no\s+one)\s+knows)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ABOUT_SOURCES = re.compile(rf"^(?!.*according).*\b{_SOURCES}\b", re.IGNORECASE | re.DOTALL)
-_CLAUSE = re.compile(
-    r"\s*[;:]\s+|,?\s+(?:but|however|although|though|yet|still|nevertheless|while)\b,?\s*", re.IGNORECASE
-)
+_CLAUSE = re.compile(r"[;:]\s+|,?\s+(?:but|however|although|though|yet|still|nevertheless|while)\b,?\s*", re.IGNORECASE)
 
 
 def stance_of(answer: str) -> Stance:

@@ -72,7 +72,9 @@ def lexical(pairs: Sequence[Pair]) -> list[bool]:
     All content words must be there (a plural counts as its singular), and the sentence of the premise that shares most
     of them must be negated if and only if the claim is. Who did what to whom, synonyms and inference are beyond it.
     """
-    return [_covers(premise, claim) for premise, claim in pairs]
+    premises = {premise: _Premise(premise) for premise in dict.fromkeys(premise for premise, _ in pairs)}
+    claims = {claim: (content_words(claim), _is_negated(claim)) for claim in dict.fromkeys(claim for _, claim in pairs)}
+    return [premises[premise].covers(*claims[claim]) for premise, claim in pairs]
 
 
 def load(source: Any) -> Any:
@@ -89,17 +91,22 @@ def load(source: Any) -> Any:
     return source() if inspect.isclass(source) else source
 
 
-def content_words(text: str) -> set[str]:
+def content_words(text: str) -> frozenset[str]:
     """Return the words of `text` that mean something, without plural and possessive endings."""
-    return {_stem(word) for word in words_of(text) if word not in STOPWORDS and not _negates(word)}
+    return frozenset(_stem(word) for word in words_of(text) if word not in STOPWORDS and not _negates(word))
 
 
-def _covers(premise: str, claim: str) -> bool:
-    wanted = content_words(claim)
-    if not wanted or not wanted <= content_words(premise):
-        return False
-    nearest = max(_SENTENCE.split(premise), key=lambda sentence: len(wanted & content_words(sentence)))
-    return _is_negated(nearest) == _is_negated(claim)
+class _Premise:
+    """A text whose words were counted once."""
+
+    def __init__(self, text: str) -> None:
+        self.sentences = [(content_words(part), _is_negated(part)) for part in _SENTENCE.split(text)]
+        self.words = frozenset().union(*(words for words, _ in self.sentences))
+
+    def covers(self, wanted: frozenset[str], negated: bool) -> bool:
+        if not wanted or not wanted <= self.words:
+            return False
+        return max(self.sentences, key=lambda sentence: len(wanted & sentence[0]))[1] == negated
 
 
 def _is_negated(text: str) -> bool:
