@@ -55,8 +55,10 @@ zygote.preload()
 gc.collect()
 gc.freeze()
 for line in sys.stdin:
+    count, rest = line.split()
     seconds = []
-    for _ in range(int(line)):
+    for _ in range(int(count)):
+        time.sleep(float(rest))
         start = time.perf_counter()
         outlet, inlet = os.pipe()
         child = os.fork()
@@ -86,11 +88,11 @@ for line in sys.stdin:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def seconds(self, count: int) -> list[float]:
-        """Fork `count` times and return the seconds of each."""
+    def seconds(self, count: int, *, rest: float = 0.0) -> list[float]:
+        """Fork `count` times, after a `rest` (seconds) each, and return the seconds of each."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.write(f"{count} {rest}\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
