@@ -213,7 +213,12 @@ class TextEnv(gymnasium.Env[str, str]):
     @property
     def messages(self) -> tuple[Message, ...]:
         """The whole dialogue so far, with what the agent sees now."""
-        return (*self.trajectory.messages, *self.episode.seen)
+        episode = self.episode
+        said = list(episode.task.prompt)
+        for step in episode.steps:
+            said += step.observation
+            said.append(step.action)
+        return (*said, *episode.seen)
 
     def open_rewards(self, executor: Executor | None = None) -> Scorer | None:
         """Return what scores the episodes, None where only the steps pay; the first call opens it, with `executor`."""
