@@ -23,7 +23,7 @@ from rewardkit.trainers.recipe import Recipe, settings_from, shared_recipe
 from rewardkit.trainers.scoring import MISSING, flat_scores, log, number_for, read_missing, score
 from rewardkit.types import Failure, RewardResult
 
-_ENDINGS = re.compile(r"(?:(?:<\|[^<>|]{1,40}\|>|</s>|<eos>|<pad>|<end_of_turn>)\s*)+$")
+_ENDING = re.compile(r"(?:<\|[^<>|]{1,40}\|>|</s>|<eos>|<pad>|<end_of_turn>)$")
 _TASK_KEYS = frozenset({"references", "reference", "answer", "ground_truth", "solution", "metadata", "task_id", "seed"})
 
 
@@ -91,7 +91,7 @@ def agent_classes(
 
         async def step(self, states: dict[str, Any], **_: Any) -> dict[str, Any]:
             """Take what the model said as an action."""
-            observation = await asyncio.to_thread(self.player.act, _ENDINGS.sub("", states["action_text"]))
+            observation = await asyncio.to_thread(self.player.act, _spoken(states["action_text"]))
             over = self.player.over
             earned, logs = await _earned(self.player, missing) if over else (0.0, {MISSING: 0.0})
             return {
@@ -146,7 +146,14 @@ def _record(query: str, prompt: str, label: Any) -> dict[str, Any] | Failure:
     _, found, answer = query.partition(prompt)
     if prompt and not found:
         return Failure(reward="", kind="input", message="the query does not hold the prompt: was it cut to fit?")
-    return {**_columns(label, prompt), "completion": _ENDINGS.sub("", answer if prompt else query)}
+    return {**_columns(label, prompt), "completion": _spoken(answer if prompt else query)}
+
+
+def _spoken(text: str) -> str:
+    """Return the text without the special tokens that it ends with, which OpenRLHF leaves in."""
+    while ending := _ENDING.search(text.rstrip()[-44:]):
+        text = text.rstrip()[: -len(ending[0])]
+    return text
 
 
 def _columns(label: Any, prompt: str) -> dict[str, Any]:

@@ -215,12 +215,12 @@ def _tools_of(env: Any) -> Sequence[Mapping[str, Any]]:
     return getattr(env.unwrapped, "tool_schemas", None) or [_ACT]
 
 
-def _last_words(completion: Any) -> str:
-    """Return the text that a completion ends with; a tool call that nobody answered is none."""
+def _last_words(completion: Any) -> str | None:
+    """Return the text that a completion ends with; None where that is a tool call, or what a tool said."""
     if isinstance(completion, str):
         return completion
     last = completion[-1] if completion else {}
-    content = last.get("content") if last.get("role") == "assistant" else ""
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content)
-    return content or ""
+    if last.get("role") != "assistant" or last.get("tool_calls"):
+        return None
+    content = last.get("content") or ""
+    return content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)

@@ -94,21 +94,28 @@ def _take_turn(rollout: _Rollout, ids: Ids, logprobs: Sequence[float] | None, to
     observation = player.act(tokenizer.decode(ids[:room], skip_special_tokens=True))
     if player.over:
         return
-    feedback = _encode_feedback(tokenizer, observation)
+    feedback = _encode_feedback(tokenizer, ids, observation)
     if len(rollout.completion) + len(feedback) >= limit:
         player.finish()
     else:
         rollout.add(feedback, mask=0)
 
 
-def _encode_feedback(tokenizer: Any, observation: str) -> Ids:
-    """Return the tokens from the end of the model's turn to the start of its next one."""
+def _encode_feedback(tokenizer: Any, spoken: Ids, observation: str) -> Ids:
+    """Return the tokens from the end of what the model `spoke` to the start of its next turn.
+
+    Chat templates write an end token, and often a line break, behind a turn; the model writes the token, or was cut.
+    """
     before = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
     start = _encode_chat(tokenizer, before, more=False)
     whole = _encode_chat(tokenizer, [*before, {"role": "user", "content": observation}])
     if whole[: len(start)] != start:
         raise ConfigError("the chat template writes earlier turns anew when a turn is added: choose one that does not")
-    return whole[len(start) :]
+    end = tokenizer.eos_token_id
+    if end not in start:
+        return whole[len(start) :]
+    last = len(start) - 1 - start[::-1].index(end)
+    return whole[last + 1 :] if spoken[-1:] == [end] else whole[last:]
 
 
 def _encode_chat(tokenizer: Any, messages: Any, *, more: bool = True) -> Ids:

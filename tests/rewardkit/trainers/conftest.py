@@ -13,6 +13,7 @@ import pytest
 
 from rewardkit.types import Task
 from rewardkit_envs.env import TextEnv, Turn
+from rewardkit_envs.spaces import TextSpace
 
 FILE = Path(__file__).resolve().parents[1] / "rewards_for_tests.py"
 REWARDS = ["math", "0.25*length:maximum=20", f"0.5*{FILE}:reads_number"]
@@ -77,7 +78,22 @@ class BrokenEnv(SumEnv):
         raise SandboxError("the sandbox is gone")
 
 
-for name, env in {"Sum": SumEnv, "Counter": CounterEnv, "Broken": BrokenEnv}.items():
+class ForeignEnv(gymnasium.Env):
+    """An environment of others: it pays 1, then 2, and ends."""
+
+    observation_space = action_space = TextSpace()
+
+    def reset(self, *, seed=None, options=None):
+        self.turn = 0
+        return "go", {}
+
+    def step(self, action):
+        self.turn += 1
+        return "on", float(self.turn), self.turn == 2, False, {}
+
+
+ENVS = {"Sum": SumEnv, "Counter": CounterEnv, "Broken": BrokenEnv, "Foreign": ForeignEnv}
+for name, env in ENVS.items():
     gymnasium.register(f"trainers_test/{name}-v0", entry_point=env)
 
 
