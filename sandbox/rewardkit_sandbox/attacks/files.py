@@ -93,7 +93,7 @@ def change(path):
     return "could be changed"
 
 
-created, stop = [], time.monotonic() + 1.5
+created, stop = [], time.monotonic() + 1
 own = [os.path.dirname(path) for path in (os.__file__, json.__file__, sys.executable, FACTS["paths"][0])]
 for place in (*PLACES, *own, os.path.expanduser("~")):
     create(place)
@@ -109,7 +109,7 @@ report(_created=created)
 """
 
 _FIND = r"""
-found, stop = set(), time.monotonic() + 1.5
+found, stop = set(), time.monotonic() + 1
 for folder, inside, names in os.walk("/"):
     inside[:] = [name for name in inside if os.path.join(folder, name) != "/proc"]
     found.update(os.path.join(folder, name) for name in names if name == MARK)
