@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardkit.types import Score, Trajectory
+from rewardkit.errors import RewardError
+from rewardkit.types import Score, Task, Trajectory
 from rewardkit_plugins.rag.attempts import answer_of
 from rewardkit_plugins.rag.sentences import without_citations
 from rewardkit_plugins.rag.words import places_of, words_of
@@ -25,7 +26,7 @@ class ConflictRobustness(Rule):
     def score(self, trajectory: Trajectory, /) -> Score:
         """Return the score; `parts` says whether a right and a wrong answer were found."""
         task = trajectory.task
-        right, wrong = _phrases(task.references), _phrases(task.metadata.get("wrong_answers") or ())
+        right, wrong = _phrases(task.references), _phrases(_wrong_answers(task))
         if not right or not wrong:
             return Score(value=None, explanation="the task has no references, or no `wrong_answers`")
         words = words_of(without_citations(answer_of(trajectory)))
@@ -34,6 +35,14 @@ class ConflictRobustness(Rule):
         says_wrong = any(places_of(phrase, rest) for phrase in wrong)
         value = 0.0 if not says_right else self._both if says_wrong else 1.0
         return Score(value=value, parts={"right": says_right, "wrong": says_wrong})
+
+
+def _wrong_answers(task: Task) -> list[str]:
+    given = task.metadata.get("wrong_answers") or []
+    texts = [given] if isinstance(given, str) else list(given)
+    if not all(isinstance(text, str) for text in texts):
+        raise RewardError(f"wrong_answers={given!r} must be a list of texts")
+    return texts
 
 
 def _phrases(texts: Sequence[str]) -> list[list[str]]:
