@@ -72,7 +72,7 @@ class RewardFunc:
 
 
 class AsyncRewardFunc(RewardFunc):
-    """The same as a coroutine: TRL 1.11 and newer runs all of its asynchronous functions at once."""
+    """The same as a coroutine, which TRL runs beside other asynchronous ones; 1.16 takes such an object, 1.10 did not."""
 
     async def __call__(  # type: ignore[override]
         self,
