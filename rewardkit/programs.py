@@ -11,7 +11,7 @@ from typing import Literal
 
 from rewardkit.errors import ConfigError
 
-LimitName = Literal["wall_s", "cpu_s", "memory_mb", "processes", "disk_mb", "output_kb"]
+LimitName = Literal["wall_s", "cpu_s", "memory_mb", "output_kb"]
 Phase = Literal["compile", "run"]
 
 
@@ -21,7 +21,8 @@ class Limits:
 
     `wall_s` and `cpu_s` are seconds, `memory_mb` MiB of memory, `disk_mb` MiB and `files` the number of files that it
     may have written at one time, `processes` processes and threads together, `output_kb` KiB on stdout and on stderr
-    each: a program that writes more is stopped. All are positive; anything else raises ConfigError.
+    each. A program that goes over `wall_s`, `cpu_s`, `memory_mb` or `output_kb` is stopped; more files, bytes in files
+    or processes than allowed are refused to it, as by any system. All are positive; anything else raises ConfigError.
     """
 
     wall_s: float = 10.0

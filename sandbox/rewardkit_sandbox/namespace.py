@@ -79,7 +79,8 @@ class NamespaceSandbox(WarmSandbox):
 
     def boot_config(self) -> dict[str, Any]:
         """Return which paths of the host programs may see."""
-        return {"outer": "namespace", "shown": _without_nested([*_shown(), *self.packages]), "packages": self.packages}
+        places = {path: f"/packages/{number}" for number, path in enumerate(self.packages)}
+        return {"outer": "namespace", "shown": _shown() | places, "packages": list(places.values())}
 
 
 class SocketTransport:
@@ -132,15 +133,13 @@ def _interpreter() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
-def _shown() -> list[str]:
-    prefix = os.path.realpath(sys.base_prefix)
+def _shown() -> dict[str, str]:
+    """Return the paths of the host that programs may see, and where."""
     paths = [path for path in _SHOWN if os.path.lexists(path)]
-    return paths if prefix == "/usr" or prefix.startswith("/usr/") else [*paths, prefix]
-
-
-def _without_nested(paths: list[str]) -> list[str]:
-    """Return the paths without those that are shown with another one already."""
-    return [path for path in paths if not any(path != other and path.startswith(f"{other}/") for other in paths)]
+    prefix = os.path.realpath(sys.base_prefix)
+    if prefix != "/usr" and not prefix.startswith("/usr/"):
+        paths.append(prefix)
+    return {path: path for path in paths}
 
 
 def _check_kernel() -> None:

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 from rewardkit.errors import ConfigError, SandboxError
@@ -24,6 +25,7 @@ from rewardkit_sandbox.wire import Transport, TransportError
 
 LANGUAGES = ("python", "bash", "sh", "javascript", "c", "cpp")
 _ATTEMPTS = 3
+_LONGEST_NAME = 255  # bytes, in any file system
 
 
 class Worker:
@@ -138,9 +140,23 @@ class WarmSandbox:
 
     def _check(self, program: Program) -> None:
         for part in (program, program.peer):
-            if part is not None and part.code is not None and part.language not in LANGUAGES:
+            if part is None:
+                continue
+            if part.code is not None and part.language not in LANGUAGES:
                 listed = ", ".join(LANGUAGES)
                 raise ConfigError(f"sandbox {self.name!r} does not run {part.language!r} (it runs: {listed}); use argv")
+            limits = (part.limits or self.limits).within(self.limits)
+            size = sum(map(len, part.files.values()))
+            folders = {str(parent) for path in part.files for parent in PurePosixPath(path).parents}
+            if size > limits.disk_mb << 20 or len(part.files) + len(folders) > limits.files:
+                given = f"{len(part.files)} files of {size} bytes, with {len(folders)} folders,"
+                raise ConfigError(
+                    f"sandbox {self.name!r}: {given} are more than disk_mb={limits.disk_mb} and files={limits.files} allow"
+                )
+            if long := [
+                path for path in part.files if max(map(len, map(os.fsencode, path.split("/")))) > _LONGEST_NAME
+            ]:
+                raise ConfigError(f"sandbox {self.name!r}: the file name {long[0][:40]!r}... is longer than 255 bytes")
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:

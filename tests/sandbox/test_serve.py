@@ -135,7 +135,7 @@ VERDICTS = {
     "wall clock": (Execution(exit_code=-9, limit="wall_s"), "run_result", ("TimeLimitExceeded", None, "wall_s")),
     "cpu time": (Execution(exit_code=-24, limit="cpu_s"), "run_result", ("TimeLimitExceeded", None, "cpu_s")),
     "memory": (Execution(exit_code=-9, limit="memory_mb"), "run_result", ("Finished", -9, "memory_mb")),
-    "exit 0 at a limit": (Execution(exit_code=0, limit="disk_mb"), "run_result", ("Finished", -9, "disk_mb")),
+    "exit 0 at a limit": (Execution(exit_code=0, limit="output_kb"), "run_result", ("Finished", -9, "output_kb")),
     "compile error": (Execution(exit_code=1, phase="compile"), "compile_result", ("Finished", 1, None)),
     "compile time": (
         Execution(exit_code=-9, phase="compile", limit="wall_s"),

@@ -26,11 +26,11 @@ _FILES = {
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 
 
-def enter_namespaces(shown: list[str]) -> None:
-    """Go behind an outer wall where only the paths `shown` of the host are left, read-only, and go on as pid 1 there.
+def enter_namespaces(shown: dict[str, str]) -> None:
+    """Go behind an outer wall where only what is `shown` of the host is left, read-only, and go on as pid 1 there.
 
-    Forks: the process outside waits for the one inside and ends with it. For root and for ordinary users. Raises
-    OSError where the kernel refuses.
+    `shown` maps paths outside to paths inside. Forks: the process outside waits for the one inside and ends with it.
+    For root and for ordinary users. Raises OSError where the kernel refuses.
     """
     flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID
     user, group, is_root = os.geteuid(), os.getegid(), os.geteuid() == 0
@@ -132,13 +132,13 @@ def _set_ceilings(ceilings: dict[str, Any]) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def _build_root(shown: list[str]) -> None:
+def _build_root(shown: dict[str, str]) -> None:
     """Make a root file system of nothing but `shown`, bare devices and a `/proc`; nothing else of the host is left."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root = next(p for p in ("/mnt", "/media", "/srv", "/opt", "/home", "/tmp") if _is_free(p, shown))
     kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=16m,mode=755")
-    for path in shown:
-        _show(path, root + path)
+    for path, place in shown.items():
+        _show(path, root + place)
     for name in ("proc", "tmp", "dev/shm", "etc", "usr", "var"):
         os.makedirs(f"{root}/{name}", exist_ok=True)
     os.chmod(f"{root}/tmp", 0o1777)
@@ -156,7 +156,7 @@ def _build_root(shown: list[str]) -> None:
     kernel.mount("none", "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID)
 
 
-def _is_free(place: str, shown: list[str]) -> bool:
+def _is_free(place: str, shown: dict[str, str]) -> bool:
     return os.path.isdir(place) and not any(f"{path}/".startswith(f"{place}/") for path in shown)
 
 
