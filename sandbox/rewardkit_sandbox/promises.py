@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rewardkit.errors import ConfigError
-from rewardkit.programs import Execution, LimitName, Limits, Program
+from rewardkit.programs import Execution, Limits, Program
 from rewardkit.protocols import Sandbox
 from rewardkit_sandbox.attacks.model import Group, ending
 
@@ -175,7 +175,7 @@ def _fresh(sandbox: Sandbox) -> None:
         expect((execution.stdout, execution.exit_code), (b"[]\n", 0), f"the directory ({ending(execution)})")
 
 
-def _limit(name: LimitName, code: str, seconds: float, **limits: float) -> Callable[[Sandbox], None]:
+def _limit(name: str, code: str, seconds: float, **limits: float) -> Callable[[Sandbox], None]:
     def keep(sandbox: Sandbox) -> None:
         started = time.monotonic()
         execution = sandbox.run(python(code, limits=limits))
