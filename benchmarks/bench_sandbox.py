@@ -29,7 +29,7 @@ from rewardkit.programs import Execution, Program
 from rewardkit.protocols import Sandbox
 
 QUICK = "--quick" in sys.argv
-ROUNDS = 2 if QUICK else 7
+ROUNDS = 2 if QUICK else 5
 REST = 0.01  # seconds before a program whose latency counts
 TESTS = 10  # inputs of one program
 FLOOR, SUBPROCESS, EXEC, RUN = "fork of a warm interpreter", "subprocess python -I -S", "docker exec", "docker run --rm"
