@@ -9,12 +9,12 @@ import functools
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from rewardkit.errors import ConfigError
 from rewardkit.plugins import Plugins
 from rewardkit.programs import Limits, Program
-from rewardkit.protocols import Sandbox
+from rewardkit.protocols import Reward, Sandbox
 from rewardkit.types import Message, Score, Step, Task, Trajectory
 from rewardkit_envs.calls import Call, Malformed, parse_call
 from rewardkit_envs.env import TextEnv, Turn
@@ -81,6 +81,7 @@ class CodeEnv(TextEnv):
             self._rewards = {"unit_tests": {"options": {"sandbox": sandbox}}}
         self.stop_on_public = stop_on_public
         self._sandbox = LazySandbox(sandbox)
+        self._public: Reward | None = None
         self._limits = Limits(wall_s=run_s, cpu_s=run_s)
 
     def default_tasks(self) -> TaskSource:
@@ -125,15 +126,21 @@ class CodeEnv(TextEnv):
     def close(self) -> None:
         """Close the rewards and the sandbox."""
         super().close()
+        self._public = None
         self._sandbox.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_public": None}
 
     def _try(self, action: str) -> Turn:
         task = public_task(self.episode.task)
         if task is None:
             return Turn(observation="There are no public tests.")
         attempt = Trajectory(task=task, steps=(Step(action=Message(role="assistant", content=action)),))
-        public = Plugins.load().rewards.get("unit_tests").build(sandbox=self._sandbox.opened(), value="fraction")
-        (score,) = public.score_batch([attempt])
+        if self._public is None:
+            spec = Plugins.load().rewards.get("unit_tests")
+            self._public = cast("Reward", spec.build(sandbox=self._sandbox.opened(), value="fraction"))
+        (score,) = self._public.score_batch([attempt])
         return Turn(
             observation=_report(score, public_cases(self.episode.task)),
             terminated=self.stop_on_public and score.value == 1.0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import gymnasium
@@ -152,6 +154,16 @@ def test_reset_says_what_an_option_lacks(wrong):
 def test_a_task_may_be_given():
     task = Task(id="mine", prompt=(Message(role="user", content="Mine"),))
     assert count().reset(options={"task": task})[0] == "Mine\n\nSay go."
+
+
+def test_finding_plugins_imports_no_gymnasium():
+    code = (
+        "import sys; from rewardkit.plugins import Plugins; print(len(Plugins.load().envs), 'gymnasium' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count_of_envs, imported = done.stdout.split()
+    assert int(count_of_envs) >= 2
+    assert imported == "False"
 
 
 # ---- what the contract is for

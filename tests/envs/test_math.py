@@ -62,6 +62,18 @@ def test_an_echo_of_the_question_is_no_answer(answer):
     assert env.step(answer)[1] == 0.0
 
 
+@pytest.mark.parametrize(("mode", "more"), [("sync", {}), ("async", {"shared_memory": False})])
+def test_gymnasium_makes_vectors_of_it(mode, more):
+    vector = gymnasium.make_vec("rewardkit/Math-v0", num_envs=3, vectorization_mode=mode, vector_kwargs=more)
+    shown, _ = vector.reset(seed=[0, 1, 0])
+    assert shown[0] == shown[2] != shown[1]
+    _, rewards, terminated, truncated, _ = vector.step(("0.5", "1000", "x"))
+    assert list(rewards) == [0.0] * 3
+    assert terminated.all()
+    assert not truncated.any()
+    vector.close()
+
+
 def test_tasks_come_from_rows_like_those_of_gsm8k(shared):
     env = MathEnv(tasks=shared("data/math/gsm8k_train.jsonl.gz"))
     for seed in range(20):
