@@ -5,7 +5,9 @@
 
 import gymnasium
 
-gymnasium.register(id="rewardkit/Math-v0", entry_point="rewardkit_envs.math:MathEnv")
-gymnasium.register(id="rewardkit/Code-v0", entry_point="rewardkit_envs.code:CodeEnv")
-gymnasium.register(id="rewardkit/RAG-v0", entry_point="rewardkit_envs.rag:RAGEnv")
-gymnasium.register(id="rewardkit/Agent-v0", entry_point="rewardkit_envs.agent:AgentEnv")
+for _name, _where in {"Math": "math", "Code": "code", "RAG": "rag", "Agent": "agent"}.items():
+    gymnasium.register(
+        id=f"rewardkit/{_name}-v0",
+        entry_point=f"rewardkit_envs.{_where}:{_name}Env",
+        vector_entry_point=f"rewardkit_envs.vector:{_name}VectorEnv",
+    )

@@ -6,6 +6,7 @@ import string
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 _SAMPLE_LENGTH = 32
 _SAMPLE_ALPHABET = string.ascii_letters + string.digits + " .,:+-*/=()\n"
@@ -26,9 +27,7 @@ class TextSpace(gymnasium.Space[str]):
         """Return a random string; masks are not supported."""
         if mask is not None or probability is not None:
             raise ValueError("TextSpace.sample knows no mask and no probability")
-        length = int(self.np_random.integers(_SAMPLE_LENGTH + 1))
-        chosen = self.np_random.integers(len(_SAMPLE_ALPHABET), size=length)
-        return "".join(_SAMPLE_ALPHABET[i] for i in chosen)
+        return random_text(self.np_random)
 
     def contains(self, x: Any) -> bool:
         """Return whether `x` is a string that is not too long."""
@@ -47,3 +46,9 @@ class TextSpace(gymnasium.Space[str]):
 
     def __hash__(self) -> int:
         return hash(self.max_length)
+
+
+def random_text(random: np.random.Generator) -> str:
+    """Return up to 32 printable characters that mean nothing."""
+    chosen = random.integers(len(_SAMPLE_ALPHABET), size=int(random.integers(_SAMPLE_LENGTH + 1)))
+    return "".join(_SAMPLE_ALPHABET[i] for i in chosen)

@@ -228,6 +228,7 @@ def _rows(infos: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
     return {key: _rows(value, ids) if isinstance(value, dict) else value[ids] for key, value in infos.items()}
 
 
+# What `gymnasium.make_vec` makes of our ids.
 MathVectorEnv = partial(TextVectorEnv, "rewardkit/Math-v0")
 CodeVectorEnv = partial(TextVectorEnv, "rewardkit/Code-v0")
 RAGVectorEnv = partial(TextVectorEnv, "rewardkit/RAG-v0")

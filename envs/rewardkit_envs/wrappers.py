@@ -146,8 +146,8 @@ class RecordTrajectory(Transcript):
     """Appends every episode that ends to a `.jsonl` file, for `rewardkit score`; what is given up is not recorded.
 
     The trajectory's metadata is `metadata` with `seed` (of the last reset), `return` (all that was paid, null where a
-    reward is missing) and, where the episode was scored, `reward` (the total). Several environments, also in several
-    processes, may append to one file.
+    reward is missing) and, where the episode was scored, `reward` (the total) and `signature` (how it was made).
+    Several environments, also in several processes, may append to one file.
     """
 
     def __init__(
@@ -173,7 +173,8 @@ class RecordTrajectory(Transcript):
         stepped = _, reward, terminated, truncated, about = super().step(action)
         self._return += reward
         if terminated or truncated:
-            self._file.append(replace(self.trajectory, metadata={**self._constant, **self._outcome(about)}))
+            outcome = outcome_of(self.seed, self._return, about)
+            self._file.append(replace(self.trajectory, metadata={**self._constant, **outcome}))
         return stepped
 
     def close(self) -> None:
@@ -181,12 +182,14 @@ class RecordTrajectory(Transcript):
         super().close()
         self._file.close()
 
-    def _outcome(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        missing = about.get("reward_missing", False)
-        outcome = {"seed": self.seed, "return": None if missing else self._return}
-        if (scored := about.get("reward_result")) is not None:
-            outcome["reward"] = scored.total
-        return outcome
+
+def outcome_of(seed: int | None, paid: float, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of a finished episode, from the sum of its rewards and its last `info`."""
+    missing = about.get("reward_missing", False)
+    outcome: dict[str, Any] = {"seed": seed, "return": None if missing else paid}
+    if (scored := about.get("reward_result")) is not None:
+        outcome |= {"reward": scored.total, "signature": scored.signature}
+    return outcome
 
 
 def _for_step(outcome: Outcome, over: bool) -> Outcome:

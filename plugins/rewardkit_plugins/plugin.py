@@ -7,7 +7,7 @@ whenever plugins are loaded.
 from __future__ import annotations
 
 from rewardkit.hookspecs import hookimpl
-from rewardkit.registry import EnvSpec, Need, RewardSpec
+from rewardkit.registry import CommandSpec, EnvSpec, Need, RewardSpec
 
 _REFERENCES: frozenset[Need] = frozenset({"references"})
 _SANDBOX: frozenset[Need] = frozenset({"sandbox"})
@@ -185,4 +185,16 @@ def rewardkit_envs() -> list[EnvSpec]:
             entry_point="rewardkit_envs.agent:AgentEnv",
             summary="Act with tools in a world (shell, database, other packages' games) whose goal is checked",
         ),
+    ]
+
+
+@hookimpl
+def rewardkit_commands() -> list[CommandSpec]:
+    """Return the command of the environments."""
+    return [
+        CommandSpec(
+            name="rollout",
+            factory="rewardkit_envs.commands:rollout",
+            summary="Play episodes of an environment into a file",
+        )
     ]
