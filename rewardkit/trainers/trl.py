@@ -72,7 +72,7 @@ class RewardFunc:
 
 
 class AsyncRewardFunc(RewardFunc):
-    """The same as a coroutine, which TRL runs beside other asynchronous ones; 1.16 takes such an object, 1.10 did not."""
+    """The same as a coroutine, which TRL runs beside other asynchronous ones (1.16 takes such an object, 1.10 not)."""
 
     async def __call__(  # type: ignore[override]
         self,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import pickle
 import string
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -187,3 +190,33 @@ def test_the_trainer_plays_rollouts_with_its_own_generation(model, tokenizer, tm
     trainer.train()
     assert math.isfinite(logged(trainer)["rewards/episode_reward/mean"])
     assert json.dumps(spec.rows[0]["prompt"])
+
+
+@pytest.mark.slow
+def test_the_asynchronous_trainer_scores_a_group(samples, totals):
+    worker = pytest.importorskip("trl.experimental.async_grpo.async_rollout_worker")
+    funcs = pickle.loads(pickle.dumps([reward_func(REWARDS, executor="serial", asynchronous=True)]))  # to its process
+    rows = samples[:10]
+    token = worker.TrainingSequence(input_ids=[1], completion_mask=[1], old_log_probs=[0.0], rollout_id="0")
+    group = worker.RolloutGroup(
+        prompts=[[{"role": "user", "content": row["prompt"]}] for row in rows],
+        reward_kwargs={"answer": [row["answer"] for row in rows]},
+        completions=[[{"role": "assistant", "content": row["completion"]}] for row in rows],
+        completions_ids=[[1]] * len(rows),
+        completions_sequences=[[token]] * len(rows),
+        tool_call_counts=[0] * len(rows),
+        tool_failure_counts=[0] * len(rows),
+        model_version=0,
+        group_id=0,
+        env_rewards=[],
+        rollout_rewards=[],
+    )
+    loop = SimpleNamespace(
+        reward_funcs=funcs, reward_func_names=["rewardkit"], _env_reward_types=[], _provides_rollout_reward=False
+    )
+    scored = asyncio.run(worker._AsyncRolloutLoop._score_group(loop, group))
+    missing = [i for i, total in enumerate(totals[:10]) if total is None]
+    assert missing
+    assert [i for i, one in enumerate(scored) if math.isnan(one.metrics["reward"])] == missing
+    assert all(scored[i].advantage == 0.0 for i in missing)
+    assert scored[0].metrics["reward"] == totals[0]
