@@ -23,7 +23,7 @@ open(id) shows the whole of a passage that was cut short.
 answer(text) ends the episode. Cite what supports each sentence by its number, as in "It is blue [2].".
 If the passages do not hold the answer, say so in the answer."""
 _MALFORMED = "That is no single call. Reply with search(words), open(id) or answer(text), and nothing else."
-_CALL = re.compile(r"\s*(?:<think>.*?</think>\s*)?(search|open|answer)\((.*)\)\s*", re.DOTALL)
+_CALL = re.compile(r"(search|open|answer)\((.*)\)", re.DOTALL)
 _SECOND = re.compile(r"\)\s*(?:search|open|answer)\(")
 _CITATION = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]", re.ASCII)
 _DECLINE = "The passages do not answer this question."
@@ -45,7 +45,11 @@ class RAGEnv(TextEnv):
     `title`, `text` as shown), and for the answer `answer` and `cited` (`n` and `id`; None for no such passage).
     """
 
-    default_reward: ClassVar[Any] = {"answer_f1": {"weight": 0.7, "gate": 0.5}, "citation": 0.3}
+    default_reward: ClassVar[Any] = {
+        "abstention": {"weight": 0.0, "gate": 0.0},  # nothing for a wrong answer, however near its words are
+        "answer_f1": 0.7,
+        "citation": 0.3,
+    }
 
     def __init__(
         self,
@@ -152,9 +156,11 @@ class RAGEnv(TextEnv):
 def read_call(action: str) -> Call | None:
     """Return the one call that `action` is, with its argument, or None.
 
-    Nothing may stand around it but a leading `<think>` block; one pair of quotes around the argument is dropped.
+    What comes before `</think>` does not count, and nothing else may stand around it. One pair of quotes around the
+    argument is dropped.
     """
-    matched = _CALL.fullmatch(action)
+    thought, closed, spoken = action.partition("</think>")
+    matched = _CALL.fullmatch((spoken if closed else thought).strip())
     if matched is None or _SECOND.search(matched[2]):
         return None
     argument = matched[2].strip()

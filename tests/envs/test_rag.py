@@ -64,6 +64,7 @@ def played(*actions, **options):
         ("open(a/b(1).txt)", ("open", "a/b(1).txt")),
         ("answer(It is blue [1].\nAnd deep (very) [2].)", ("answer", "It is blue [1].\nAnd deep (very) [2].")),
         ("<think>I could answer(now)</think>\nsearch(x)", ("search", "x")),
+        ("now search(y)</think>search(x)", ("search", "x")),
         ("answer()", ("answer", "")),
         ("Search(x)", None),
         ("search x", None),
@@ -128,7 +129,8 @@ def test_a_right_and_cited_answer_earns_everything_and_part_of_it_less():
         "answer(The sky is blue.)": 0.7,  # no citation
         "answer(The sky is blue [2].)": 0.7,  # of nothing
         "answer(The sky is blue [0].)": 0.7,
-        "answer(The sky is green [1].)": 0.7 * 2 / 3,  # two of three words, and not what the passage says
+        "answer(The sky is so blue [1].)": 0.7 * 6 / 7 + 0.3,  # "so" is not in the reference
+        "answer(The sky is green [1].)": 0.0,  # two of three words are right, and the answer is not
         "answer(Grass [1].)": 0.0,
         "answer()": 0.0,
     }
@@ -164,7 +166,7 @@ def test_gaming_by_an_answer_outside_of_the_call_pays_nothing():
 
 
 def test_a_saved_episode_is_scored_as_the_environment_did():
-    env, (_, reward, *_) = played("search(blue sky)", "answer(The sky is blue [1]. The sea is red [1].)")
+    env, (_, reward, *_) = played("search(blue sky)", "answer(The sky is blue [1]. It is wide [1].)")
     again = trajectory_from_json(json.loads(json.dumps(trajectory_to_json(env.trajectory))))
     with Scorer(RAGEnv.default_reward) as scorer:
         assert scorer.score(again).total == reward
