@@ -6,10 +6,11 @@ What the world is, is in `worlds`; how an agent's text becomes a call, in `calls
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from rewardkit.errors import ConfigError
 from rewardkit.protocols import Sandbox
@@ -94,7 +95,7 @@ class AgentEnv(TextEnv):
 
     def begin(self, task: Task) -> str | tuple[Message, ...]:
         """Start the world, and tell of the tools."""
-        memory, first = self.world.start(task, int(self.np_random.integers(2**31)))
+        memory, first = self.world.start(task)
         self.episode.memory = Scene(memory=memory)
         lines = "\n".join(tool.line for tool in self.tools.values())
         told = f"The tools are:\n{lines}\n\n{_HOW}" if self.instructions else ""
@@ -104,13 +105,14 @@ class AgentEnv(TextEnv):
         """Make the call that `action` is, or say why it is none."""
         call = self._call_of(action)
         scene: Scene = self.episode.memory
+        made: dict[str, Any] = {"malformed": True} if isinstance(call, Malformed) else {"call": call[0]}
         if isinstance(call, Malformed):
-            reply, made = Reply(text=call.reason, memory=scene.memory), {"malformed": True}
-        elif call.name == FINISH.name:
-            scene = replace(scene, answer=call.arguments.get("answer", ""))  # type: ignore[union-attr]
-            reply, made = Reply(text="", memory=scene.memory, over=True), {"call": call.name}
+            reply = Reply(text=call.reason, memory=scene.memory)
+        elif call[0] == FINISH.name:
+            scene = replace(scene, answer=call[1].get("answer", ""))
+            reply = Reply(text="", memory=scene.memory, over=True)
         else:
-            reply, made = self._reply(scene.memory, call), {"call": call.name}
+            reply = self._reply(scene.memory, *call)
         scene = self.episode.memory = replace(scene, memory=reply.memory)
         if reply.over or len(self.episode.steps) + 1 >= self.max_turns:
             evidence = self.world.evidence(self.episode.task, scene.memory)
@@ -130,12 +132,19 @@ class AgentEnv(TextEnv):
                 del left[0]
         return left[0] if left else text_of(Call(name=FINISH.name, arguments={}))
 
+    def twin(self) -> Self:
+        """Return another environment with a world of its own: a live game is at one place at a time."""
+        twin = super().twin()
+        twin.world = copy.deepcopy(self.world)
+        return twin
+
     def close(self) -> None:
         """Close the world and the rewards."""
         self.world.close()
         super().close()
 
-    def _call_of(self, action: str) -> Call | Malformed:
+    def _call_of(self, action: str) -> tuple[str, dict[str, Any]] | Malformed:
+        """Return the name and the arguments of the call that `action` makes."""
         call = parse_call(action, self.tools, final=FINISH.name)
         if call is None:
             return Malformed("There is no call in this text. " + _HOW.partition("\n\n")[0].replace(", either as", "."))
@@ -146,13 +155,12 @@ class AgentEnv(TextEnv):
             return arguments
         if not _is_unicode(arguments):
             return Malformed("The arguments hold half of a surrogate pair, which no text may.")
-        return replace(call, arguments=arguments)
+        return call.name, arguments
 
-    def _reply(self, memory: Any, call: Call) -> Reply:
-        assert not isinstance(call.arguments, str)
-        if call.name not in self._others:
-            return self.world.call(self.episode.task, memory, call.name, call.arguments)
-        text, _ = answer_of(self._others[call.name], call.arguments)
+    def _reply(self, memory: Any, name: str, arguments: Mapping[str, Any]) -> Reply:
+        if name not in self._others:
+            return self.world.call(self.episode.task, memory, name, arguments)
+        text, _ = answer_of(self._others[name], arguments)
         return Reply(text=text, memory=memory)
 
 

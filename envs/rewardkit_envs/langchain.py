@@ -21,7 +21,7 @@ def described(tool: Any) -> Tool:
     name = getattr(tool, "name", None)
     if not isinstance(name, str) or not callable(getattr(tool, "invoke", None)):
         raise ConfigError(f"{tool!r} is no LangChain tool: it needs a name, a description and invoke")
-    schema = getattr(tool, "tool_call_schema", None) or getattr(tool, "args_schema", None)
+    schema: Any = getattr(tool, "tool_call_schema", None) or getattr(tool, "args_schema", None)
     if hasattr(schema, "model_json_schema"):
         schema = schema.model_json_schema()
     if not isinstance(schema, Mapping):

@@ -44,9 +44,9 @@ class DatabaseWorld:
     """A database with the tool `sql`.
 
     A task's metadata describes the database: `schema` (SQL that makes it, data included), `database` (a SQLite file in
-    base64) or `tables` (name to {"columns": [names, or "name TYPE"], "rows": [[...]]}), or several of them, one after
-    the other. Its `goal` is judged by the reward `goal_state`: see its page. `limits` hold for each statement; `shown`
-    is how many rows of an answer the agent sees.
+    base64) or `tables` (name to {"columns": [names, or {"name": ..., "type": ...}], "rows": [[...]]}), or several of
+    them, one after the other. Its `goal` is judged by the reward `goal_state`: see its page. `limits` hold for each
+    statement; `shown` is how many rows of an answer the agent sees.
     """
 
     tools = _TOOLS
@@ -61,7 +61,7 @@ class DatabaseWorld:
         """Return a dozen small tasks."""
         return TaskList(database_tasks())
 
-    def start(self, task: Task, seed: int) -> tuple[Database, str]:  # noqa: ARG002  nothing is left to chance here
+    def start(self, task: Task) -> tuple[Database, str]:
         """Return the database that the first statement makes; the task is read now, so that it fails early."""
         _given_file(task)
         _script(task)
@@ -136,11 +136,13 @@ def _script(task: Task) -> str:
         raise ConfigError(f"task {task.id!r}: {text} ({error!r})") from error
 
 
-def _create(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _create(name: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     if any(len(row) != len(columns) for row in rows):
         raise ValueError(f"a row of {name!r} has not {len(columns)} values")
-    kinds = [column.rpartition(" ") if column.rpartition(" ")[2].isupper() else (column, "", "") for column in columns]
-    listed = ", ".join(f"{_quoted(column)} {kind}".rstrip() for column, _, kind in kinds)
+    listed = ", ".join(
+        _quoted(column) if isinstance(column, str) else f"{_quoted(column['name'])} {_quoted(column.get('type', ''))}"
+        for column in columns
+    )
     lines = [f"INSERT INTO {_quoted(name)} VALUES ({', '.join(map(_literal, row))});" for row in rows]  # noqa: S608  quoted
     return "\n".join([f"CREATE TABLE {_quoted(name)} ({listed});", *lines])
 
@@ -154,6 +156,8 @@ def _literal(value: Any) -> str:
         return "NULL"
     if isinstance(value, int | float):
         return repr(int(value) if isinstance(value, bool) else value)
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no value of a table")
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -169,7 +173,8 @@ def _fault(task: Task, ended: Execution, what: str) -> str | None:
     printed = _printed(ended)
     if "broken" in printed:
         raise RewardError(f"task {task.id!r}: its database cannot be built: {printed['broken']}")
-    return printed.get("fault")
+    fault: str | None = printed.get("fault")
+    return fault
 
 
 def _printed(ended: Execution) -> dict[str, Any]:

@@ -6,9 +6,14 @@ from typing import Any
 
 from rewardkit.types import Message, Task
 
+
+def _columns(**types: str) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name, kind in types.items()]
+
+
 _TABLES: dict[str, Any] = {
     "customer": {
-        "columns": ["id INTEGER", "name TEXT", "town TEXT", "email TEXT"],
+        "columns": _columns(id="INTEGER", name="TEXT", town="TEXT", email="TEXT"),
         "rows": [
             [1, "Ann Berg", "Ulm", "ann@berg.example"],
             [2, "Bo Chen", "Jena", "bo@chen.example"],
@@ -17,11 +22,11 @@ _TABLES: dict[str, Any] = {
         ],
     },
     "product": {
-        "columns": ["id INTEGER", "name TEXT", "price REAL", "stock INTEGER"],
+        "columns": _columns(id="INTEGER", name="TEXT", price="REAL", stock="INTEGER"),
         "rows": [[1, "lamp", 19.5, 12], [2, "chair", 45.0, 3], [3, "desk", 120.0, 0], [4, "clock", 15.25, 7]],
     },
     "purchase": {
-        "columns": ["id INTEGER", "customer INTEGER", "product INTEGER", "amount INTEGER", "status TEXT"],
+        "columns": _columns(id="INTEGER", customer="INTEGER", product="INTEGER", amount="INTEGER", status="TEXT"),
         "rows": [
             [1, 1, 1, 2, "shipped"],
             [2, 2, 2, 1, "open"],

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from rewardkit.errors import ConfigError
-from rewardkit.types import Task
+from rewardkit.types import Message, Task
 from rewardkit_envs.calls import Call
-from rewardkit_envs.tasks import TaskList, TaskSource
+from rewardkit_envs.tasks import TaskSource
 from rewardkit_envs.worlds.world import Reply, Tool, takes
 
 _GAMES = {
@@ -42,11 +44,11 @@ class Game(Protocol):
     how: str
     """What the agent is told of its actions."""
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> TaskSource:
         """Return the built-in tasks."""
         ...
 
-    def start(self, task: Task, seed: int) -> str:
+    def start(self, task: Task) -> str:
         """Start anew and return the first observation; raises ConfigError for a task that is not for this game."""
         ...
 
@@ -67,9 +69,29 @@ class Game(Protocol):
 class History:
     """What was done so far, and what it is worth: enough to play it again."""
 
-    seed: int
     actions: tuple[str, ...] = ()
     value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededTasks:
+    """The tasks of a game that makes an episode from a seed, which `metadata["seed"]` holds; ids are `NAME/SEED`."""
+
+    name: str
+    text: str
+    seeds: int = 2**31
+
+    def draw(self, random: np.random.Generator, /) -> Task:
+        """Return the task of any seed."""
+        return self.find(f"{self.name}/{int(random.integers(self.seeds))}")
+
+    def find(self, task_id: str, /) -> Task:
+        """Return the task of that id; raises KeyError."""
+        name, _, seed = task_id.rpartition("/")
+        if name != self.name or not (seed.isascii() and seed.isdigit() and len(seed) <= 10):
+            raise KeyError(task_id)
+        prompt = (Message(role="user", content=self.text),)
+        return Task(id=task_id, prompt=prompt, metadata={"seed": int(seed)})
 
 
 class OutsideWorld:
@@ -83,7 +105,7 @@ class OutsideWorld:
     def __init__(self, game: str | Game, **options: Any) -> None:
         self._make = (game, options)
         self._game: Game | None = None
-        self._played: tuple[Any, ...] = ()  # the task, seed and actions that the live game has seen
+        self._played: tuple[Any, ...] = ()  # the task and the actions that the live game has seen
         self.tools: tuple[Tool, ...] = (
             Tool(name="act", description=self.game.how, parameters=takes(action="the action")),
         )
@@ -97,13 +119,14 @@ class OutsideWorld:
 
     def tasks(self) -> TaskSource:
         """Return the game's tasks."""
-        return TaskList(self.game.tasks())
+        return self.game.tasks()
 
-    def start(self, task: Task, seed: int) -> tuple[History, str]:
+    def start(self, task: Task) -> tuple[History, str]:
         """Start the game."""
-        first = self.game.start(task, seed)
-        self._played = (task.id, seed, ())
-        return History(seed=seed), first
+        self._played = ()
+        first = self.game.start(task)
+        self._played = (task, ())
+        return History(), first
 
     def call(self, task: Task, memory: History, name: str, arguments: Mapping[str, Any]) -> Reply:  # noqa: ARG002
         """Take an action, after going back to where the episode is."""
@@ -116,12 +139,12 @@ class OutsideWorld:
         after = memory
         if played.valid:
             after = replace(memory, actions=(*memory.actions, action), value=played.value)
-        self._played = (task.id, after.seed, after.actions)
+        self._played = (task, after.actions)
         return Reply(text=played.text, memory=after, reward=after.value - memory.value, over=played.over)
 
     def evidence(self, task: Task, memory: History) -> Mapping[str, Any]:  # noqa: ARG002  the memory says all
         """Return what was done, and its value."""
-        return {"seed": memory.seed, "actions": list(memory.actions), "value": memory.value}
+        return {"actions": list(memory.actions), "value": memory.value}
 
     def gold(self, task: Task, memory: History) -> Call | None:
         """Return the game's own advice."""
@@ -135,12 +158,13 @@ class OutsideWorld:
         self._game, self._played = None, ()
 
     def _go_to(self, task: Task, memory: History) -> None:
-        if self._played == (task.id, memory.seed, memory.actions):
+        if self._played == (task, memory.actions):
             return
-        self.game.start(task, memory.seed)
+        self._played = ()
+        self.game.start(task)
         for action in memory.actions:
             self.game.play(action)
-        self._played = (task.id, memory.seed, memory.actions)
+        self._played = (task, memory.actions)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_game": None, "_played": ()}

@@ -6,11 +6,13 @@ Its score runs from 0 to 100, and to -100 when the wrong object is focused on, w
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from typing import Any
 
 from rewardkit.errors import ConfigError, MissingExtraError, SandboxError
 from rewardkit.types import Message, Task
+from rewardkit_envs.tasks import TaskList, TaskSource
 from rewardkit_envs.worlds.outside import Played
 
 _TASKS = (
@@ -45,18 +47,15 @@ class ScienceWorld:
         self._simulator: Any = None
         self._plan: tuple[str, list[str]] = ("", [])
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> TaskSource:
         """Return a dozen of its 30 tasks, in their first variation."""
-        return [
-            Task(
-                id=f"scienceworld/{name}/0",
-                prompt=(Message(role="user", content="Do the science task that you are given."),),
-                metadata={"scienceworld": {"task": name, "variation": 0}},
-            )
+        prompt = (Message(role="user", content="Do the science task that you are given."),)
+        return TaskList(
+            Task(id=f"scienceworld/{name}/0", prompt=prompt, metadata={"scienceworld": {"task": name, "variation": 0}})
             for name in _TASKS
-        ]
+        )
 
-    def start(self, task: Task, seed: int) -> str:  # noqa: ARG002  a variation is the same each time
+    def start(self, task: Task) -> str:
         """Load the task's variation and return its description and what is there to see."""
         self._load(task, with_plan=False)
         described = self._ask("getTaskDescription")
@@ -85,8 +84,8 @@ class ScienceWorld:
     def close(self) -> None:
         """End the Java process."""
         if self._simulator is not None:
-            self._simulator.close()
-            self._simulator = None
+            simulator, self._simulator = self._simulator, None
+            _end(simulator)
 
     def _load(self, task: Task, *, with_plan: bool) -> None:
         wanted = task.metadata.get("scienceworld")
@@ -107,20 +106,30 @@ class ScienceWorld:
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         """Call the simulator; raises SandboxError when Java does not answer."""
-        from py4j.protocol import Py4JError
-
+        broken: type[Exception] = importlib.import_module("py4j.protocol").Py4JError
         try:
             return getattr(self._simulator.server, method)(*arguments)
-        except Py4JError as error:
+        except broken as error:
             self.close()
             raise SandboxError(f"ScienceWorld's Java process does not answer: {error}") from error
 
 
+def _end(simulator: Any) -> None:
+    """End a simulator, and what it leaves open itself: the pipes to its Java process, and a directory."""
+    process = simulator._gateway.java_process
+    simulator.close()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait(timeout=30)
+    simulator._obj_tree_tempdir.cleanup()
+
+
 def _started(jar: str | None) -> Any:
     try:
-        from scienceworld import ScienceWorldEnv
+        package = importlib.import_module("scienceworld")
     except ModuleNotFoundError as error:
         raise MissingExtraError("outside:scienceworld needs 'scienceworld': pip install scienceworld") from error
     if shutil.which("java") is None:
         raise MissingExtraError("outside:scienceworld needs Java: install a Java runtime, version 8 or later")
-    return ScienceWorldEnv("", jar)
+    return package.ScienceWorldEnv("", jar)

@@ -6,15 +6,12 @@ directories, links and executable bits stay. Not covered: interactive programs, 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from rewardkit.errors import ConfigError
 from rewardkit.programs import Execution, Limits, Program
 from rewardkit.protocols import Sandbox
 from rewardkit.types import Task
@@ -22,6 +19,18 @@ from rewardkit_envs.calls import Call
 from rewardkit_envs.sandboxes import LazySandbox
 from rewardkit_envs.tasks import TaskList, TaskSource
 from rewardkit_envs.worlds.shell_tasks import shell_tasks
+from rewardkit_envs.worlds.workspace import (
+    LONGEST_TEXT,
+    MOST_BYTES,
+    MOST_FILES,
+    Workspace,
+    after,
+    files_of,
+    overlaid,
+    path_problem,
+    saved,
+    written,
+)
 from rewardkit_envs.worlds.world import Reply, Tool, takes
 
 _TOOLS = (
@@ -38,20 +47,6 @@ _TOOLS = (
     ),
     Tool(name="list_files", description="List all files.", parameters=takes()),
 )
-_SHELF = ".workspace.json"  # what a dictionary of files cannot hold, as the runner leaves it
-_LONGEST_TEXT = 65_536
-_MOST_FILES = 500
-_MOST_BYTES = 2 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workspace:
-    """Files by path, and what a dictionary of files does not say: empty directories, links, which may be executed."""
-
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    directories: tuple[str, ...] = ()
-    executable: tuple[str, ...] = ()
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShellWorld:
@@ -74,8 +69,9 @@ class ShellWorld:
         """Return a dozen small tasks."""
         return TaskList(shell_tasks())
 
-    def start(self, task: Task, seed: int) -> tuple[Workspace, str]:  # noqa: ARG002  nothing is left to chance here
-        """Return the workspace that the task describes."""
+    def start(self, task: Task) -> tuple[Workspace, str]:
+        """Return the workspace that the task describes; the goal's files are read now, so that it fails early."""
+        _hidden(task)
         files = files_of(task.metadata.get("files", {}), f"task {task.id!r}: files")
         return Workspace(files=files), ""
 
@@ -86,19 +82,18 @@ class ShellWorld:
         if name == "list_files":
             return Reply(text="\n".join(sorted(memory.files)) or "(no files)", memory=memory)
         path = posixpath.normpath(arguments["path"])
-        if problem := _path_problem(path):
+        if problem := path_problem(path):
             return Reply(text=problem, memory=memory)
         if name == "read_file":
             return Reply(text=self._read(memory, path), memory=memory)
-        return _write(memory, path, arguments["content"])
+        text, changed = written(memory, path, arguments["content"])
+        return Reply(text=text, memory=changed)
 
     def evidence(self, task: Task, memory: Workspace) -> Mapping[str, Any]:
         """Return the files, and how the goal's commands end, each in a place of its own, on the final workspace."""
-        goal = task.metadata.get("goal", {})
-        found: dict[str, Any] = {"files": {path: _saved(content) for path, content in sorted(memory.files.items())}}
-        if commands := goal.get("commands"):
-            hidden = files_of(goal.get("check_files", {}), f"task {task.id!r}: check_files")
-            checked = replace(memory, files=_overlaid(memory.files, hidden))
+        found: dict[str, Any] = {"files": {path: saved(content) for path, content in sorted(memory.files.items())}}
+        if commands := task.metadata.get("goal", {}).get("commands"):
+            checked = replace(memory, files=overlaid(memory.files, _hidden(task)))
             found["commands"] = [self._check(checked, command) for command in commands]
         return found
 
@@ -112,17 +107,17 @@ class ShellWorld:
 
     def _run(self, workspace: Workspace, command: str) -> Reply:
         ended = self._execute(workspace, command)
-        after = _workspace(ended, workspace)
+        changed = after(ended.files, workspace)
         text = _output(ended, self.shown)
-        size = sum(map(len, after.files.values()))
-        if len(after.files) > _MOST_FILES or size > _MOST_BYTES:
-            most = f"{_MOST_FILES} files and {_MOST_BYTES} bytes"
+        size = sum(map(len, changed.files.values()))
+        if len(changed.files) > MOST_FILES or size > MOST_BYTES:
+            most = f"{MOST_FILES} files and {MOST_BYTES} bytes"
             return Reply(text=f"{text}\n[undone: the workspace may hold {most}]".lstrip(), memory=workspace)
-        return Reply(text=text, memory=after)
+        return Reply(text=text, memory=changed)
 
     def _check(self, workspace: Workspace, command: Mapping[str, Any]) -> dict[str, Any]:
         ended = self._execute(workspace, command["command"])
-        stdout = ended.stdout.decode("utf-8", "replace")[:_LONGEST_TEXT]
+        stdout = ended.stdout.decode("utf-8", "replace")[:LONGEST_TEXT]
         limit = {"limit": ended.limit} if ended.limit else {}
         return {"command": command["command"], "exit_code": ended.exit_code, "stdout": stdout, **limit}
 
@@ -152,75 +147,9 @@ class ShellWorld:
             return f"The file {path!r} holds {len(workspace.files[path])} bytes that are no text."
 
 
-def files_of(described: Any, what: str) -> dict[str, bytes]:
-    """Return files by path from text or {"base64": text}; raises ConfigError that begins with `what`."""
-    try:
-        return {
-            path: content.encode() if isinstance(content, str) else base64.b64decode(content["base64"], validate=True)
-            for path, content in described.items()
-        }
-    except (AttributeError, TypeError, KeyError, ValueError) as error:
-        raise ConfigError(f"{what} must map paths to text or {{'base64': text}} ({error!r})") from error
-
-
-def _path_problem(path: str) -> str:
-    parts = path.split("/")
-    if path[:1] in ("", "/") or "\0" in path or parts[0] in (".", "..", _SHELF):
-        return f"The path {path[:80]!r} must be relative to the workspace and stay in it."
-    if len(path.encode()) > 1000 or any(len(part.encode()) > 200 for part in parts):
-        return "The path is too long."
-    return ""
-
-
-def _write(workspace: Workspace, path: str, content: str) -> Reply:
-    taken = {*workspace.files, *workspace.links}
-    parents = {path[:i] for i, letter in enumerate(path) if letter == "/"}
-    below = [
-        other for other in (*taken, *workspace.directories) if f"{other}/".startswith(f"{path}/") and other != path
-    ]
-    if below or path in workspace.directories or path in workspace.links or parents & taken:
-        return Reply(text=f"The file {path!r} cannot be written: something else has that name.", memory=workspace)
-    files = {**workspace.files, path: content.encode()}
-    if len(files) > _MOST_FILES or sum(map(len, files.values())) > _MOST_BYTES:
-        text = f"Not written: the workspace may hold {_MOST_FILES} files and {_MOST_BYTES} bytes."
-        return Reply(text=text, memory=workspace)
-    directories = tuple(name for name in workspace.directories if name not in parents)
-    after = replace(workspace, files=files, directories=directories)
-    return Reply(text=f"Wrote {len(files[path])} bytes to {path}.", memory=after)
-
-
-def _overlaid(files: Mapping[str, bytes], above: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return `files` with those `above` in the place of whatever is in their way."""
-    kept = {
-        path: content
-        for path, content in files.items()
-        if not any(f"{path}/".startswith(f"{name}/") or f"{name}/".startswith(f"{path}/") for name in above)
-    }
-    return {**kept, **above}
-
-
-def _workspace(ended: Execution, before: Workspace) -> Workspace:
-    """Return the workspace after a command; what the runner leaves is a policy's to forge, so it is checked."""
-    files = {path: content for path, content in ended.files.items() if not _path_problem(path) and path.isprintable()}
-    try:
-        shelf = json.loads(ended.files[_SHELF])
-        names = {key: [name for name in shelf[key] if _is_name(name)] for key in ("directories", "executable")}
-        links = {k: v for k, v in shelf["links"].items() if _is_name(k) and _is_name(v, link=True) and k not in files}
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return Workspace(files=files, executable=tuple(name for name in before.executable if name in files))
-    taken = {*files, *links}
-    directories = [name for name in names["directories"] if not any(f"{name}/".startswith(f"{t}/") for t in taken)]
-    executable = [name for name in names["executable"] if name in files]
-    return Workspace(
-        files=files,
-        directories=tuple(directories[:_MOST_FILES]),
-        executable=tuple(executable),
-        links=dict(list(links.items())[:_MOST_FILES]),
-    )
-
-
-def _is_name(name: Any, *, link: bool = False) -> bool:
-    return isinstance(name, str) and name.isprintable() and (0 < len(name) < 1000 if link else not _path_problem(name))
+def _hidden(task: Task) -> dict[str, bytes]:
+    """Return the files that only the goal's commands find."""
+    return files_of(task.metadata.get("goal", {}).get("check_files", {}), f"task {task.id!r}: check_files")
 
 
 def _output(ended: Execution, shown: int) -> str:
@@ -239,16 +168,6 @@ def _cut(text: str, longest: int) -> str:
         return text
     half = longest // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
-
-
-def _saved(content: bytes) -> Any:
-    """Return a file as evidence: its text, or, where it is long or no text, its digest."""
-    if len(content) <= _LONGEST_TEXT:
-        try:
-            return content.decode()
-        except UnicodeDecodeError:
-            pass
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
 # What runs in the sandbox, around the agent's command.

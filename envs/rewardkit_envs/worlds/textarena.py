@@ -7,12 +7,14 @@ nothing else draws from them meanwhile. Not covered: games for several players.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 from typing import Any
 
 from rewardkit.errors import ConfigError, MissingExtraError
-from rewardkit.types import Message, Task
-from rewardkit_envs.worlds.outside import Played
+from rewardkit.types import Task
+from rewardkit_envs.tasks import TaskSource
+from rewardkit_envs.worlds.outside import Played, SeededTasks
 
 
 class TextArena:
@@ -25,14 +27,14 @@ class TextArena:
         self._env: Any = None
         self._read = ""
 
-    def tasks(self) -> list[Task]:
-        """Return the one task; what differs between episodes comes from the seed."""
-        return [Task(id=f"textarena/{self._name}", prompt=(Message(role="user", content="Play this game."),))]
+    def tasks(self) -> TaskSource:
+        """Return a task for each seed."""
+        return SeededTasks(name=f"textarena/{self._name}", text="Play this game.")
 
-    def start(self, task: Task, seed: int) -> str:  # noqa: ARG002  there is but one
-        """Start with that seed."""
+    def start(self, task: Task) -> str:
+        """Start with the task's seed."""
         self._env = _made(self._name, self._options)
-        self._env.reset(num_players=1, seed=seed)
+        self._env.reset(num_players=1, seed=task.metadata.get("seed", 0))
         self._read = ""
         return self._news()
 
@@ -67,9 +69,7 @@ class TextArena:
 def _made(name: str, options: dict[str, Any]) -> Any:
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            import textarena  # tells of word lists that it cannot download
-
-            return textarena.make(name, **options)
+            return importlib.import_module("textarena").make(name, **options)  # tells of word lists that it lacks
     except ModuleNotFoundError as error:
         raise MissingExtraError("outside:textarena needs 'textarena': pip install textarena") from error
     except ValueError as error:

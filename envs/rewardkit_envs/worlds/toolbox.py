@@ -42,7 +42,7 @@ class ToolWorld:
         """Raise ConfigError: tools alone are no task."""
         raise ConfigError("a ToolWorld needs tasks=...: a file or a list of tasks")
 
-    def start(self, task: Task, seed: int) -> tuple[dict[str, Any], str]:  # noqa: ARG002  nothing is left to chance
+    def start(self, task: Task) -> tuple[dict[str, Any], str]:
         """Return a copy of the task's memory."""
         memory = task.metadata.get("memory", {})
         if not isinstance(memory, dict):

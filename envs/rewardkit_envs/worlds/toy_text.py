@@ -12,8 +12,9 @@ import gymnasium
 import numpy as np
 
 from rewardkit.errors import ConfigError
-from rewardkit.types import Message, Task
-from rewardkit_envs.worlds.outside import Played
+from rewardkit.types import Task
+from rewardkit_envs.tasks import TaskSource
+from rewardkit_envs.worlds.outside import Played, SeededTasks
 
 _GAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "FrozenLake": (
@@ -54,13 +55,13 @@ class ToyText:
         self._seen: Any = None
         self._policy: list[int] | None = None
 
-    def tasks(self) -> list[Task]:
-        """Return the one task; what differs between episodes comes from the seed."""
-        return [Task(id=f"toy_text/{self._name}", prompt=(Message(role="user", content=self._about),))]
+    def tasks(self) -> TaskSource:
+        """Return a task for each seed."""
+        return SeededTasks(name=f"toy_text/{self._name}", text=self._about)
 
-    def start(self, task: Task, seed: int) -> str:  # noqa: ARG002  there is but one
-        """Start with that seed."""
-        self._seen, _ = self._env.reset(seed=seed)
+    def start(self, task: Task) -> str:
+        """Start with the task's seed."""
+        self._seen, _ = self._env.reset(seed=task.metadata.get("seed", 0))
         return self._shown()
 
     def play(self, action: str) -> Played:
@@ -90,7 +91,7 @@ class ToyText:
             own, dealer, ace = self._seen
             return f"Your cards make {own}{' with a usable ace' if ace else ''}; the dealer shows {dealer}."
         drawn = str(self._env.render())
-        text = _COLOUR.sub("", _HIGHLIGHT.sub(r"[\1]", drawn)).strip("\n")
+        text = _COLOUR.sub("", _HIGHLIGHT.sub(r"[\1]", drawn)).strip()
         if self._kind != "Taxi":
             return text
         row, column, passenger, goal = self._env.unwrapped.decode(int(self._seen))  # type: ignore[attr-defined]
@@ -110,6 +111,7 @@ def _best(model: dict[int, dict[int, list[tuple[float, int, float, bool]]]]) -> 
                 chance[state, action, i], follower[state, action, i] = p, int(then)
                 reward[state, action, i], goes_on[state, action, i] = paid, not ends
     values = np.zeros(states)
+    quality = np.zeros((states, actions))
     for _ in range(2000):
         quality = (chance * (reward + _DISCOUNT * goes_on * values[follower])).sum(axis=2)
         values, before = quality.max(axis=1), values

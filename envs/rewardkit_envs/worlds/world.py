@@ -71,7 +71,7 @@ class World(Protocol):
         """Return the tasks for callers that name none; raises ConfigError where there are none."""
         ...
 
-    def start(self, task: Task, seed: int) -> tuple[Any, str]:
+    def start(self, task: Task) -> tuple[Any, str]:
         """Return the memory that an episode begins with, and what the agent sees beside the prompt.
 
         Raises ConfigError for a task that is not for this world.
