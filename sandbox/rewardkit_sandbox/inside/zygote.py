@@ -18,10 +18,11 @@ from functools import partial
 from rewardkit_sandbox.inside import child, frames, kernel, seccomp, walls
 
 _CONTROL = 32  # above the descriptors that programs count on
-# A shared library makes every copy dearer: modules that bring one, as hashlib and decimal do, are left out.
+# What a module costs every copy is little beside what importing it costs a program; hashlib's libraries are too large.
 _PRELOADED = """
-    abc ast bisect collections collections.abc contextlib copy enum functools heapq io itertools json
-    keyword linecache math operator os.path random re string textwrap threading time traceback types typing warnings
+    abc array ast bisect cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions
+    functools heapq io itertools json keyword linecache math numbers operator os.path random re statistics string struct
+    textwrap threading time traceback types typing warnings
 """
 
 
