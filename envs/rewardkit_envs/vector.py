@@ -32,8 +32,8 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
 
     `env` is the id of a registered TextEnv, or what returns one; it is called with `options`. In every autoreset mode
     `step` gives what gymnasium's SyncVectorEnv gives. The rewards run in `executor` (default: in this process; see
-    `rewardkit.executors.open_executor`). Raises ConfigError for a reward that compares attempts: which ones end
-    together is chance.
+    `rewardkit.executors.open_executor`); `threads` act at once, for environments that wait for a sandbox. Raises
+    ConfigError for a reward that compares attempts: which ones end together is chance.
     """
 
     def __init__(
@@ -43,10 +43,12 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         executor: Executor | None = None,
+        threads: int = 1,
         **options: Any,
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise ConfigError(f"num_envs={num_envs!r} must be a whole number above 0")
+        for name, value in {"num_envs": num_envs, "threads": threads}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name}={value!r} must be a whole number above 0")
         self._mode = AutoresetMode(autoreset_mode)
         first = _open(env, options)
         self._scorer = first.open_rewards(executor)
@@ -65,7 +67,8 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         self._ready: list[int] = []
         self._unscored: deque[_Ended] = deque()
         self._scorings: deque[Future[list[tuple[_Ended, RewardResult]]]] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rewardkit-scoring")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rewardkit-scoring")
+        self._actors = ThreadPoolExecutor(threads, thread_name_prefix="rewardkit-acting") if threads > 1 else None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -144,22 +147,30 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         """Close the environments and what scores them."""
         self._forget()
         self._thread.shutdown()
+        if self._actors is not None:
+            self._actors.shutdown()
         for env in self.envs:
             env.close()
 
-    def _act(self, ids: Iterable[int], actions: Sequence[str]) -> list[_Ended]:
-        """Take one action each and return what must be scored; where an episode was over, the next one begins."""
-        ended: list[_Ended] = []
-        for i, action in zip(ids, actions, strict=True):
-            env = self.envs[i]
-            if env.episode.over and self._mode is AutoresetMode.NEXT_STEP:
-                observation, about = env.reset()
-                self._turns[i] = observation, 0.0, False, False, about
-                continue
-            self._turns[i] = env.step(action)
-            if env.episode.over and env.episode.result is None and self._scorer is not None:
-                ended.append((i, env.episode, env.trajectory))
-        return ended
+    def _act(self, ids: Sequence[int], actions: Sequence[str]) -> list[_Ended]:
+        """Take one action each and return what must be scored."""
+        if len(ids) != len(actions):
+            raise ConfigError(f"{len(actions)} actions for {len(ids)} environments: give one each")
+        mapped = map if self._actors is None else self._actors.map
+        for i, turn in zip(ids, mapped(self._turn, ids, actions), strict=True):
+            self._turns[i] = turn
+        if self._scorer is None:
+            return []
+        ended = [(i, self.envs[i]) for i in ids if self._turns[i][2] or self._turns[i][3]]
+        return [(i, env.episode, env.trajectory) for i, env in ended if env.episode.result is None]
+
+    def _turn(self, i: int, action: str) -> _Turn:
+        """Take one action; where the episode was over, the next one begins instead."""
+        env = self.envs[i]
+        if env.episode.over and self._mode is AutoresetMode.NEXT_STEP:
+            observation, about = env.reset()
+            return observation, 0.0, False, False, about
+        return env.step(action)
 
     def _score_waiting(self) -> list[tuple[_Ended, RewardResult]]:
         """Score all that has ended by now; in the thread."""

@@ -68,9 +68,10 @@ def words(random, n):
     return ["x" * int(random.integers(6)) if random.random() < 0.8 else "none" for _ in range(n)]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_steps_give_what_gymnasiums_own_vector_environment_gives(mode):
-    ours = make(6, autoreset_mode=mode)
+def test_steps_give_what_gymnasiums_own_vector_environment_gives(mode, threads):
+    ours = make(6, autoreset_mode=mode, threads=threads)
     theirs = SyncVectorEnv([lambda: Saying(reward=[Counted()])] * 6, autoreset_mode=mode)
     assert_equal(ours.reset(seed=3), theirs.reset(seed=3))
     random = np.random.default_rng(0)
@@ -245,6 +246,10 @@ def test_misuse_says_what_to_call():
         make(2, reward=[Pairs()])
     with pytest.raises(ConfigError, match="num_envs=0"):
         make(0)
+    with pytest.raises(ConfigError, match="threads=0"):
+        make(2, threads=0)
+    with pytest.raises(ConfigError, match="1 actions for 2"):
+        make(2).step(["a"])
     with pytest.raises(ConfigError, match="SyncVectorEnv"):
         TextVectorEnv("FrozenLake-v1", 2)
     envs.close()
@@ -287,3 +292,37 @@ def test_make_vec_makes_it_and_max_episode_steps_is_refused(registered):
     assert envs.call("max_turns") == (2,) * 4
     with pytest.raises(ConfigError, match="max_turns"):
         gymnasium.make_vec(registered, num_envs=4, max_episode_steps=3)
+
+
+def test_threads_let_environments_wait_together():
+    class Waiting(Saying):
+        def act(self, action):
+            time.sleep(0.1)
+            return super().act(action)
+
+    envs = TextVectorEnv(Waiting, 8, reward=None, threads=8)
+    envs.reset(seed=0)
+    started = time.monotonic()
+    envs.step(["a"] * 8)
+    assert time.monotonic() - started < 0.6
+    envs.close()
+
+
+@pytest.mark.parametrize("name", ["Math", "Code", "RAG", "Agent"])
+def test_make_vec_makes_ours_for_our_ids(name):
+    import rewardkit_envs  # noqa: F401
+
+    envs = gymnasium.make_vec(f"rewardkit/{name}-v0", num_envs=3, reward=None)
+    assert isinstance(envs, TextVectorEnv)
+    observations, infos = envs.reset(seed=0)
+    alone = gymnasium.make(f"rewardkit/{name}-v0", reward=None)
+    assert [alone.reset(seed=seed)[0] for seed in range(3)] == list(observations)
+    assert infos["task_id"].tolist() == [env.episode.task.id for env in envs.envs]
+    envs.close()
+    alone.close()
+
+
+def test_twins_of_an_agent_do_not_share_a_live_game():
+    envs = gymnasium.make_vec("rewardkit/Agent-v0", num_envs=3, world="outside:toy_text/FrozenLake-v1")
+    assert len({id(env.world) for env in envs.envs}) == 3
+    envs.close()
