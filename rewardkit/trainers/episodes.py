@@ -6,6 +6,7 @@ batch and in supervised workers; others pay what their steps paid.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,11 @@ from typing import Any
 import gymnasium
 
 from rewardkit.errors import ConfigError
+from rewardkit.executors import open_executor
 from rewardkit.protocols import Executor
-from rewardkit.scorer import DEFAULT_TIMEOUT
+from rewardkit.scorer import DEFAULT_TIMEOUT, Scorer
 from rewardkit.serialize import task_from_json
 from rewardkit.trainers.plain import plain
-from rewardkit.trainers.recipe import Recipe
 from rewardkit.trainers.scoring import report_missing
 from rewardkit.types import Message
 
@@ -26,7 +27,7 @@ _OVER = "The episode is over: nothing happens any more."
 
 @dataclass(kw_only=True)
 class Stage:
-    """How to make an environment and the scorer of its episodes; it pickles if the options do.
+    """How to make an environment and what scores its episodes; it pickles if the options do.
 
     `env_id` is what `gymnasium.make` takes (`rewardkit_envs` is imported for its own), `options` go to the environment.
     """
@@ -36,10 +37,46 @@ class Stage:
     executor: str | Executor = "process"
     workers: int | None = None
     timeout: float | None = DEFAULT_TIMEOUT
-    _recipe: Recipe | None = field(default=None, init=False, repr=False, compare=False)
+    _first: Any = field(default=None, init=False, repr=False, compare=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def make(self) -> Any:
-        """Return a new environment."""
+        """Return a new environment; those of rewardkit share tasks, tools and rewards with the first one."""
+        first = self._opened()
+        wrapped = getattr(first, "env", first) is not first.unwrapped
+        return first.unwrapped.twin() if hasattr(first.unwrapped, "twin") and not wrapped else self._make()
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """What scores the episodes; None where the steps pay."""
+        inner = self._opened().unwrapped
+        return inner.open_rewards() if hasattr(inner, "open_rewards") else None
+
+    def close(self) -> None:
+        """Stop the workers that score, and what the environments share."""
+        with self._lock:
+            if self._first is not None:
+                self._first.close()
+                self._first = None
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._first is None:
+                self._first = self._make()
+                self._open_rewards(self._first.unwrapped)
+            return self._first
+
+    def _open_rewards(self, inner: Any) -> None:
+        if not hasattr(inner, "open_rewards"):
+            return
+        executor = self.executor
+        if isinstance(executor, str):
+            executor = open_executor(executor, workers=self.workers if executor == "process" else None)
+        scorer = inner.open_rewards(executor)
+        if scorer is not None and scorer is not self.options.get("reward"):
+            scorer.timeout = self.timeout
+
+    def _make(self) -> Any:
         name = f"rewardkit_envs:{self.env_id}" if self.env_id.startswith("rewardkit/") else self.env_id
         env = gymnasium.make(name, **self.options, disable_env_checker=True)
         inner: Any = env.unwrapped
@@ -47,21 +84,11 @@ class Stage:
             inner.defer_reward = True
         return env
 
-    def recipe_for(self, env: Any) -> Recipe | None:
-        """Return the recipe of the rewards that `env` pays at the end, the same for all; None where steps pay."""
-        rewards = self.options.get("reward", "default")
-        if rewards == "default":
-            rewards = getattr(env.unwrapped, "default_reward", None)
-        if rewards is None or not hasattr(env.unwrapped, "settle"):
-            return None
-        if self._recipe is None:
-            self._recipe = Recipe(rewards=rewards, executor=self.executor, workers=self.workers, timeout=self.timeout)
-        return self._recipe
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_first": None, "_lock": None}
 
-    def close(self) -> None:
-        """Stop the workers that score."""
-        if self._recipe is not None:
-            self._recipe.close()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
 
 class Player:
@@ -73,7 +100,7 @@ class Player:
 
     def __init__(self, stage: Stage) -> None:
         self.env = stage.make()
-        self.recipe = stage.recipe_for(self.env)
+        self.scorer = stage.scorer
         self.observation = ""
         self.over = True
         self.paid: float | None = 0.0
@@ -108,9 +135,14 @@ class Player:
         """End the episode if it still runs, after one last action if there is one."""
         if not self.over and action is not None:
             self.act(action)
-        if not self.over and self.recipe is not None:
+        if not self.over and self.scorer is not None:
             self.env.unwrapped.episode.truncated = True
         self.over = True
+
+    def close(self) -> None:
+        """Close the environment, unless it shares what there is to close."""
+        if not hasattr(self.env.unwrapped, "twin"):
+            self.env.close()
 
 
 def pay(players: Sequence[Player]) -> list[float | None]:
@@ -121,13 +153,13 @@ def pay(players: Sequence[Player]) -> list[float | None]:
     """
     waiting: dict[int, list[Player]] = {}
     for player in players:
-        if player.due and player.recipe is not None and player.paid is not None:
-            waiting.setdefault(id(player.recipe), []).append(player)
+        if player.due and player.scorer is not None and player.paid is not None:
+            waiting.setdefault(id(player.scorer), []).append(player)
         player.due = False
     for some in waiting.values():
-        recipe = some[0].recipe
-        assert recipe is not None
-        results = recipe.scorer.score_batch([player.env.unwrapped.trajectory for player in some])
+        scorer = some[0].scorer
+        assert scorer is not None
+        results = scorer.score_batch([player.env.unwrapped.trajectory for player in some])
         report_missing(results)
         for player, scored in zip(some, results, strict=True):
             player.env.unwrapped.settle(scored)
@@ -154,14 +186,9 @@ def rows_of(stage: Stage, *, count: int | None = None, seed: int = 0) -> list[di
     seeds from `seed` on. Raises ConfigError when the tasks have no end and there is no `count`.
     """
     player = Player(stage)
-    try:
-        if count is not None:
-            starts: list[dict[str, Any]] = [{"seed": seed + i} for i in range(count)]
-        else:
-            starts = [{"task_id": task.id} for task in _listed(player.env, stage)]
-        return [_row(player, start) for start in starts]
-    finally:
-        player.env.close()
+    if count is not None:
+        return [_row(player, {"seed": seed + i}) for i in range(count)]
+    return [_row(player, {"task_id": task.id}) for task in _listed(player.env, stage)]
 
 
 def _row(player: Player, start: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,11 +113,11 @@ def agent_classes(
             """Return OpenRLHF's response for one sample."""
             response = await super().execute(*args, **named)
             (player,) = playing.get()
+            player.finish()
             if player.due:
-                player.finish()
                 earned, logs = await _earned(player, missing)
                 response.update(reward=earned, scores=earned, extra_logs=logs)
-            player.env.close()
+            player.close()
             return response
 
     return AgentInstance, AgentExecutor

@@ -121,6 +121,23 @@ def test_an_environment_of_others_pays_what_its_steps_paid():
     assert environment.get_reward() == 3.0
 
 
+def test_the_environments_own_rewards_pay_not_those_of_its_class():
+    """Math-v0 asks for a number in its own sums; plain `math`, its class's default, would pay for the question."""
+    environment = environment_factory("rewardkit/Math-v0", executor="serial")()
+    question = environment.reset(task_id="17+25", prompt="")
+    environment.act(action=question)
+    assert environment.get_reward() == 0.0
+
+
+def test_instances_share_their_tasks_and_their_workers():
+    factory = environment_factory("trainers_test/Sum-v0", executor="serial", timeout=5.0)
+    one, two = factory()._player, factory()._player
+    assert one.env.unwrapped.tasks is two.env.unwrapped.tasks
+    assert one.scorer is two.scorer
+    assert one.scorer.timeout == 5.0
+    factory.close()
+
+
 def test_factories_pickle():
     factory = environment_factory("trainers_test/Sum-v0", executor="serial")
     factory()
