@@ -153,8 +153,8 @@ class AgentEnv(TextEnv):
         arguments = fit(call, self.tools[call.name])
         if isinstance(arguments, Malformed):
             return arguments
-        if not _is_unicode(arguments):
-            return Malformed("The arguments hold half of a surrogate pair, which no text may.")
+        if problem := _json_problem(arguments):
+            return Malformed(problem)
         return call.name, arguments
 
     def _reply(self, memory: Any, name: str, arguments: Mapping[str, Any]) -> Reply:
@@ -177,9 +177,12 @@ def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
     return named
 
 
-def _is_unicode(value: Any) -> bool:
+def _json_problem(arguments: Mapping[str, Any]) -> str:
+    """Return why arguments that were read from JSON cannot be written as JSON again, or ""."""
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "The arguments hold half of a surrogate pair, which no text may."
+    except ValueError:
+        return "The arguments hold a number that is too large."
+    return ""

@@ -104,6 +104,32 @@ def test_what_the_tools_did_is_paid_not_what_is_said():
     assert steps[0][0] == '{"balance": 6}'
 
 
+@pytest.mark.parametrize(
+    ("action", "answer"),
+    [
+        ("Thought: I know.\nFinal Answer: 42\nand more", "42\nand more"),
+        ("<think>Final Answer: 1</think>Final Answer: 2", "2"),
+        ('Final Answer: {"answer": "3"}', "3"),
+        ("Final Answer:\n```\nFinal Answer: 4\n```", "Final Answer: 4\n"),
+        ("Final Answer:", ""),
+        ('{"name": "finish", "arguments": {}}', ""),
+    ],
+)
+def test_an_answer_is_saved_as_it_was_given(action, answer):
+    env, steps = played(action)
+    assert steps[0][2]
+    assert env.trajectory.steps[-1].metadata["final_state"]["answer"] == answer
+
+
+def test_numbers_that_no_file_can_hold_are_refused():
+    class Scale(Deposit):
+        name = "scale"
+        args: ClassVar = {"factor": {"type": "number"}}
+
+    _, steps = played('{"name": "scale", "arguments": {"factor": 1e999}}', env=make_bank(tools=[Scale({})]))
+    assert steps[0][0] == "The arguments hold a number that is too large."
+
+
 def test_a_call_too_much_costs_the_goal():
     pay = call("deposit", account="ann", amount=5)
     assert played(pay, pay, call("finish"))[1][-1][1] == 0.0
@@ -124,6 +150,8 @@ def test_a_call_too_much_costs_the_goal():
         ('{"name": "deposit", "arguments": {"account": "\\ud800", "amount": 1}}', "half of a surrogate pair"),
         (call("deposit", account="zoe", amount=1), "The tool deposit failed: KeyError: 'zoe'"),
         ("Final Answer: a\nFinal Answer: b", "Give one final answer."),
+        ('{"name": "deposit", "arguments": {"account": "ann", "amount": 1, "note": 1e999}}', "deposit has no argument"),
+        ('{"name": "finish", "arguments": {"answer": 7}}', "The argument 'answer' of finish must be of type string."),
     ],
 )
 def test_what_is_no_call_is_answered_and_changes_nothing(action, told):

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import sqlite3
+from typing import ClassVar
 
 import pytest
 
@@ -13,6 +14,7 @@ from rewardkit.errors import ConfigError, SandboxUnavailableError
 from rewardkit.plugins import Plugins
 from rewardkit.types import Message, Task
 from rewardkit_envs.agent import AgentEnv
+from rewardkit_envs.testing import EnvContract
 from rewardkit_envs.worlds.database import DatabaseWorld
 from rewardkit_envs.worlds.database_tasks import database_tasks
 
@@ -26,6 +28,13 @@ def sandbox():
         pytest.skip(f"no sandbox: {error}")
     yield opened
     opened.close()
+
+
+@pytest.mark.usefixtures("sandbox")
+class TestContract(EnvContract):
+    env = "rewardkit/Agent-v0"
+    options: ClassVar = {"world": "database", "sandbox": "namespace"}
+    garbage = 40
 
 
 @pytest.fixture
@@ -190,6 +199,24 @@ def test_a_task_whose_database_is_broken_is_nobodys_reward(env):
     start(env, schema="CREATE TABL x")
     _, reward, terminated, truncated, told = env.step(sql("SELECT 1"))
     assert (reward, terminated, truncated, told["reward_missing"]) == (0.0, False, True, True)
+
+
+def test_a_goal_that_is_none_is_refused(env):
+    with pytest.raises(ConfigError, match="must be a list of statements"):
+        start(env, goal={"sql": "DELETE FROM town"})
+    with pytest.raises(ConfigError, match="goal must be an object"):
+        start(env, goal=["sql"])
+
+
+def test_what_no_json_holds_is_saved_all_the_same(env):
+    start(env)
+    env.step(sql("INSERT INTO town VALUES (x'ff00', 9e999), (CAST(x'ff41' AS TEXT), -9e999)"))
+    env.step(call("finish"))
+    written = json.dumps(saved(env), allow_nan=False)
+    assert json.loads(written)["tables"]["town"][2:] == [
+        [{"blob": "ff00"}, {"real": "inf"}],
+        ["\ufffdA", {"real": "-inf"}],
+    ]
 
 
 def test_an_episode_can_be_left_and_come_back_to(env):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import ClassVar
 
 import pytest
 
@@ -12,6 +13,7 @@ from rewardkit.plugins import Plugins
 from rewardkit.programs import Limits
 from rewardkit.types import Task
 from rewardkit_envs.agent import AgentEnv
+from rewardkit_envs.testing import EnvContract
 from rewardkit_envs.worlds.shell import ShellWorld, Workspace
 from rewardkit_envs.worlds.shell_tasks import shell_tasks
 
@@ -25,6 +27,13 @@ def sandbox():
         pytest.skip(f"no sandbox: {error}")
     yield opened
     opened.close()
+
+
+@pytest.mark.usefixtures("sandbox")
+class TestContract(EnvContract):
+    env = "rewardkit/Agent-v0"
+    options: ClassVar = {"world": "shell", "sandbox": "namespace"}
+    garbage = 40
 
 
 @pytest.fixture
@@ -230,6 +239,8 @@ def test_a_task_that_is_none_for_this_world_is_refused(env):
         start(env, ["a"])
     with pytest.raises(ConfigError, match=r"files: The path '\.\./a' must be relative"):
         start(env, {"../a": "1"})
+    with pytest.raises(ConfigError, match="commands must be a list of objects"):
+        start(env, goal={"commands": ["ls"]})
     with pytest.raises(ConfigError, match="task 'own': check_files must map"):
         start(env, goal={"check_files": {"a": 1}})
 

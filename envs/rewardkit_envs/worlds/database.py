@@ -20,7 +20,7 @@ from rewardkit_envs.calls import Call
 from rewardkit_envs.sandboxes import LazySandbox
 from rewardkit_envs.tasks import TaskList, TaskSource
 from rewardkit_envs.worlds.database_tasks import database_tasks
-from rewardkit_envs.worlds.world import Reply, Tool, takes
+from rewardkit_envs.worlds.world import Reply, Tool, goal_of, takes
 
 _TOOLS = (
     Tool(
@@ -65,6 +65,7 @@ class DatabaseWorld:
         """Return the database that the first statement makes; the task is read now, so that it fails early."""
         _given_file(task)
         _script(task)
+        _statements(task)
         return Database(), ""
 
     def call(self, task: Task, memory: Database, name: str, arguments: Mapping[str, Any]) -> Reply:  # noqa: ARG002
@@ -79,8 +80,7 @@ class DatabaseWorld:
     def evidence(self, task: Task, memory: Database) -> Mapping[str, Any]:
         """Return the rows of all tables, and those that the goal's statements make of a fresh database."""
         found: dict[str, Any] = {"tables": self._dump(task, memory, [])}
-        statements = task.metadata.get("goal", {}).get("sql")
-        if statements is not None:
+        if (statements := _statements(task)) is not None:
             expected = self._dump(task, Database(), statements)
             if expected is None:
                 raise RewardError(f"task {task.id!r}: the statements of its goal fail")
@@ -115,6 +115,14 @@ class DatabaseWorld:
         stdin = json.dumps({**orders, "script": script, "most_rows": max(self.shown, 1)}).encode()
         files = {} if content is None else {_FILE: content}
         return self.sandbox.run(Program(code=_RUNNER, stdin=stdin, files=files, fetch=fetch, limits=self.limits))
+
+
+def _statements(task: Task) -> list[str] | None:
+    """Return the statements that say what the goal is, if they do."""
+    statements = goal_of(task).get("sql")
+    if statements is not None and not (isinstance(statements, list) and all(isinstance(s, str) for s in statements)):
+        raise ConfigError(f"task {task.id!r}: the goal's sql must be a list of statements, not {statements!r}")
+    return statements
 
 
 def _given_file(task: Task) -> bytes | None:
@@ -203,6 +211,8 @@ _RUNNER = r"""
 import json, sqlite3, sys
 
 def cell(value):
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"real": str(value)}
     return {"blob": value.hex()} if isinstance(value, bytes) else value
 
 def text(value):

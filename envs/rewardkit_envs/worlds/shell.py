@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from rewardkit.errors import ConfigError
 from rewardkit.programs import Execution, Limits, Program
 from rewardkit.protocols import Sandbox
 from rewardkit.types import Task
@@ -31,7 +32,7 @@ from rewardkit_envs.worlds.workspace import (
     saved,
     written,
 )
-from rewardkit_envs.worlds.world import Reply, Tool, takes
+from rewardkit_envs.worlds.world import Reply, Tool, goal_of, takes
 
 _TOOLS = (
     Tool(
@@ -72,6 +73,7 @@ class ShellWorld:
     def start(self, task: Task) -> tuple[Workspace, str]:
         """Return the workspace that the task describes; the goal's files are read now, so that it fails early."""
         _hidden(task)
+        _commands(task)
         files = files_of(task.metadata.get("files", {}), f"task {task.id!r}: files")
         return Workspace(files=files), ""
 
@@ -92,7 +94,7 @@ class ShellWorld:
     def evidence(self, task: Task, memory: Workspace) -> Mapping[str, Any]:
         """Return the files, and how the goal's commands end, each in a place of its own, on the final workspace."""
         found: dict[str, Any] = {"files": {path: saved(content) for path, content in sorted(memory.files.items())}}
-        if commands := task.metadata.get("goal", {}).get("commands"):
+        if commands := _commands(task):
             checked = replace(memory, files=overlaid(memory.files, _hidden(task)))
             found["commands"] = [self._check(checked, command) for command in commands]
         return found
@@ -115,11 +117,11 @@ class ShellWorld:
             return Reply(text=f"{text}\n[undone: the workspace may hold {most}]".lstrip(), memory=workspace)
         return Reply(text=text, memory=changed)
 
-    def _check(self, workspace: Workspace, command: Mapping[str, Any]) -> dict[str, Any]:
-        ended = self._execute(workspace, command["command"])
+    def _check(self, workspace: Workspace, command: str) -> dict[str, Any]:
+        ended = self._execute(workspace, command)
         stdout = ended.stdout.decode("utf-8", "replace")[:LONGEST_TEXT]
         limit = {"limit": ended.limit} if ended.limit else {}
-        return {"command": command["command"], "exit_code": ended.exit_code, "stdout": stdout, **limit}
+        return {"command": command, "exit_code": ended.exit_code, "stdout": stdout, **limit}
 
     def _execute(self, workspace: Workspace, command: str) -> Execution:
         orders = {
@@ -149,7 +151,17 @@ class ShellWorld:
 
 def _hidden(task: Task) -> dict[str, bytes]:
     """Return the files that only the goal's commands find."""
-    return files_of(task.metadata.get("goal", {}).get("check_files", {}), f"task {task.id!r}: check_files")
+    return files_of(goal_of(task).get("check_files", {}), f"task {task.id!r}: check_files")
+
+
+def _commands(task: Task) -> list[str]:
+    """Return the commands that the goal asks to end well."""
+    listed = goal_of(task).get("commands", [])
+    if not isinstance(listed, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("command"), str) for one in listed
+    ):
+        raise ConfigError(f"task {task.id!r}: the goal's commands must be a list of objects, each with a command")
+    return [one["command"] for one in listed]
 
 
 def _output(ended: Execution, shown: int) -> str:

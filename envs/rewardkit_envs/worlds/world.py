@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from rewardkit.errors import ConfigError
 from rewardkit.types import Task
 from rewardkit_envs.calls import Call, Malformed
 from rewardkit_envs.tasks import TaskSource
@@ -93,6 +94,14 @@ class World(Protocol):
     def close(self) -> None:
         """Free everything. Idempotent."""
         ...
+
+
+def goal_of(task: Task) -> Mapping[str, Any]:
+    """Return what the task asks for, which may be nothing; raises ConfigError where it is no object."""
+    goal = task.metadata.get("goal", {})
+    if not isinstance(goal, Mapping):
+        raise ConfigError(f"task {task.id!r}: goal must be an object, not {type(goal).__name__}")
+    return goal
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -6,6 +6,7 @@ evidence, which `rewardkit/Agent-v0` does.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -83,7 +84,8 @@ def _unchanged(wanted: Any, evidence: Mapping[str, Any], task: Task) -> Iterator
     at_start = task.metadata.get("files", {})
     named = task.metadata["goal"].get("files", {})
     for path in [path for path in at_start if path not in named] if wanted is True else wanted:
-        yield f"{path} unchanged", evidence["files"].get(path) == at_start[path]
+        found, before = evidence["files"].get(path), _digest(at_start[path])
+        yield f"{path} unchanged", found is not None and _digest(found) == before
     if wanted is True:
         yield "no other files", not set(evidence["files"]) - set(at_start) - set(named)
 
@@ -158,9 +160,11 @@ def _same_file(found: Any, wanted: Any) -> bool:
 
 
 def _digest(file: Any) -> str:
-    if isinstance(file, str):
-        return hashlib.sha256(file.encode()).hexdigest()
-    return str(file["sha256"]).lower()
+    """Return the digest of a file that is given as text, as {"base64": text} or as {"sha256": digest}."""
+    if not isinstance(file, str) and "sha256" in file:
+        return str(file["sha256"]).lower()
+    content = file.encode() if isinstance(file, str) else base64.b64decode(file["base64"], validate=True)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _same_rows(found: Any, wanted: Any) -> bool:

@@ -33,6 +33,7 @@ class TestContract(RewardContract):
         return [attempt({"answer": "7"}, {"answer": "7"}), attempt({"files": {"a": "x"}}, {"files": {"a": "x\n"}})]
 
 
+FF = hashlib.sha256(b"\xff").hexdigest()
 SHA = hashlib.sha256(b"long\n").hexdigest()
 
 
@@ -61,6 +62,9 @@ def test_unchanged_names_files_or_means_all_others():
     assert score({"unchanged": ["a"]}, {"files": {"a": "1 "}}, start).value == 0.0
     assert score({"unchanged": True, "files": {"a": "9"}}, {"files": {"a": "9", "b": "2"}}, start).value == 1.0
     assert score({"unchanged": True, "files": {"a": "9"}}, {"files": {"a": "9"}}, start).value == 0.0
+    bytes_at_start = {"z": {"base64": "/w=="}}
+    assert score({"unchanged": True}, {"files": {"z": {"sha256": FF, "size": 1}}}, bytes_at_start).value == 1.0
+    assert score({"unchanged": True}, {"files": {"z": "?"}}, bytes_at_start).value == 0.0
     more = {"a": "9", "b": "2", "c": ""}
     judged = score({"unchanged": True, "files": {"a": "9"}}, {"files": more}, start)
     assert judged.value == 0.0
