@@ -117,9 +117,9 @@ class EnvContract:
         while played < self.garbage:
             seed = int(random.integers(2**31))
             silence = _record(env, lambda *_: "", seed=seed, longest=self.longest)
-            noise = _record(env, lambda _, shown: _noise(random, shown), seed=seed, longest=self.longest)
-            assert sum(step[1] for step in noise) <= sum(step[1] for step in silence), noise
-            played += len(noise)
+            noisy = _record(env, lambda _, shown: noise(random, shown), seed=seed, longest=self.longest)
+            assert sum(step[1] for step in noisy) <= sum(step[1] for step in silence), noisy
+            played += len(noisy)
         env.close()
 
     def test_an_episode_ends_at_max_turns(self) -> None:
@@ -165,6 +165,16 @@ class EnvContract:
             env.close()
 
 
+def noise(random: np.random.Generator, shown: str) -> str:
+    """Return random characters, pieces of calls, or an echo of what is shown."""
+    kind = random.integers(4)
+    if kind == 0:
+        return shown
+    if kind == 1:
+        return "".join(_ALMOST[i] for i in random.integers(len(_ALMOST), size=6))
+    return "".join(_NOISE[i] for i in random.integers(len(_NOISE), size=int(random.integers(200))))
+
+
 _Policy = Callable[[TextEnv, str], str]
 _Recorded = tuple[str, float, bool, bool]
 
@@ -192,13 +202,3 @@ def _text_env(env: Any) -> TextEnv:
     inner = env.unwrapped
     assert isinstance(inner, TextEnv), f"{type(inner).__name__} is no TextEnv: wrap it, or derive from it"
     return inner
-
-
-def _noise(random: np.random.Generator, shown: str) -> str:
-    """Return random characters, pieces of calls, or an echo of what is shown."""
-    kind = random.integers(4)
-    if kind == 0:
-        return shown
-    if kind == 1:
-        return "".join(_ALMOST[i] for i in random.integers(len(_ALMOST), size=6))
-    return "".join(_NOISE[i] for i in random.integers(len(_NOISE), size=int(random.integers(200))))

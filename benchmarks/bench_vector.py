@@ -1,0 +1,139 @@
+"""How near 256 episodes at once come to the ideal when a batch of rewards takes 50 ms.
+
+Acting takes 0.1 ms an action and keeps the processor busy; episodes have 1 to 15 turns. The ideal of `step` is acting
+plus 50 ms for each step in which something ended; of `send` and `recv` it is acting alone, for scoring can hide behind
+it. "asleep" rewards wait, as for a server; "busy" ones compute, in a worker process.
+
+Run: python benchmarks/bench_vector.py [--episodes N] [--actions N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rewardkit import Score, Trajectory
+from rewardkit.executors import open_executor
+from rewardkit_envs.env import TextEnv, Turn
+from rewardkit_envs.vector import TextVectorEnv
+
+BATCH_S, ACTION_S = 0.05, 0.0001
+LIMIT = 0.9
+
+
+class Lengths(TextEnv):
+    """Ends after as many actions as the task's reference says."""
+
+    def __init__(self, **options: Any) -> None:
+        tasks = [{"id": str(n), "prompt": "Go on.", "answer": str(n)} for n in range(1, 16)]
+        super().__init__(tasks=tasks, max_turns=16, **options)
+
+    def act(self, action: str) -> Turn:
+        """Compute, and count."""
+        spin(ACTION_S)
+        return Turn(observation=action, terminated=len(self.episode.steps) + 1 == int(self.episode.task.references[0]))
+
+
+class Waiting:
+    """Takes 50 ms for a batch, whatever is in it."""
+
+    batches = 0
+    seconds = BATCH_S
+
+    def setup(self) -> None:
+        """Do nothing."""
+
+    def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
+        """Wait, and give 1 to each."""
+        Waiting.batches += bool(batch)
+        if batch and self.seconds:
+            time.sleep(self.seconds)
+        return [Score(value=1.0)] * len(batch)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Free(Waiting):
+    """Takes no time."""
+
+    seconds = 0.0
+
+
+class Busy(Waiting):
+    """Keeps a processor busy; for a worker process, which gives it one trajectory after the other."""
+
+    def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
+        """Compute for 1 ms, and give 1 to each."""
+        spin(0.001 * len(batch))
+        return [Score(value=1.0)] * len(batch)
+
+
+def spin(seconds: float) -> None:
+    """Keep the processor busy."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def stepped(envs: TextVectorEnv, actions: int) -> tuple[float, int]:
+    """Return the seconds and the calls of `step` that `actions` actions take."""
+    envs.reset(seed=0)
+    start = time.perf_counter()
+    calls = actions // envs.num_envs
+    for _ in range(calls):
+        envs.step(["x"] * envs.num_envs)
+    return time.perf_counter() - start, calls
+
+
+def sent(envs: TextVectorEnv, actions: int) -> float:
+    """Return the seconds that `actions` actions take through `send` and `recv`."""
+    envs.async_reset(seed=0)
+    start = time.perf_counter()
+    done = 0
+    while done < actions:
+        ids = envs.recv()[4]["env_id"]
+        done += len(ids)
+        envs.send(["x"] * len(ids), ids)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--episodes", type=int, default=256)
+    parser.add_argument("--actions", type=int, default=40_960)
+    given = parser.parse_args()
+    n, actions = given.episodes, given.actions
+
+    def envs(reward: Any, executor: Any = None) -> TextVectorEnv:
+        return TextVectorEnv(Lengths, n, reward=reward, executor=executor)
+
+    free, calls = stepped(envs([Free()]), actions)
+    alone = sent(envs([Free()]), actions)
+    print(f"Python {platform.python_version()}, {n} episodes at once, {actions} actions")
+    print(f"a free reward: step {free:.2f} s in {calls} calls, send and recv {alone:.2f} s")
+    Waiting.batches = 0
+    took, _ = stepped(envs([Waiting()]), actions)
+    show("step, asleep", free + Waiting.batches * BATCH_S, took)
+    Waiting.batches = 0
+    took = sent(envs([Waiting()]), actions)
+    show("send and recv, asleep", alone, took)
+    executor = open_executor("process", workers=1)
+    busy = envs([f"{__file__}:Busy"], executor)
+    sent(busy, n)  # the worker has started
+    show("send and recv, busy in a worker", alone, sent(busy, actions))
+    busy.close()
+
+
+def show(name: str, ideal: float, took: float) -> None:
+    """Print one line, with whether it is within the limit."""
+    share = ideal / took
+    print(f"{name:<34} {took:6.2f} s, ideal {ideal:6.2f} s: {share:5.1%}{'' if share > LIMIT else '  BELOW 90 %'}")
+
+
+if __name__ == "__main__":
+    main()
