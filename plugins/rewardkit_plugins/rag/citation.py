@@ -88,12 +88,13 @@ class Citation(Rule):
         return self.score_batch([trajectory])[0]
 
     def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
-        """Return one Score each; all pairs of the batch are asked in one call."""
+        """Return one Score each; the pairs of up to 64 sentences are asked in one call."""
         read = [self._read(trajectory) for trajectory in batch]
-        claims = [claim for one in read if isinstance(one, list) for claim in one]
-        pairs = [pair for claim in claims for pair in claim.questions()]
-        known = dict(zip(pairs, self._entailment.of(pairs), strict=True))
-        return [self._judged(one, known) if isinstance(one, list) else one for one in read]
+        claims = [claim for one in read if not isinstance(one, Score) for claim in one]
+        answers = iter(self._entailment.of_each(claim.questions() for claim in claims))
+        return [
+            one if isinstance(one, Score) else self._judged([(claim, next(answers)) for claim in one]) for one in read
+        ]
 
     def _read(self, trajectory: Trajectory) -> list[Claim] | Score:
         """Return the claims of an answer, or its Score where there are none."""
@@ -131,11 +132,10 @@ class Citation(Rule):
                 claims.append(Claim(text, tuple(shown[n] for n in numbers[: self._at_most or None])))
         return claims
 
-    def _judged(self, claims: Sequence[Claim], known: Mapping[Pair, bool]) -> Score:
+    def _judged(self, claims: Sequence[tuple[Claim, list[bool]]]) -> Score:
         supported = counted = citations = 0
         doubted = ""
-        for claim in claims:
-            good = [known[pair] for pair in claim.questions()]
+        for claim, good in claims:
             citations += len(claim.premises) + claim.extra
             if not good or not good[0]:
                 doubted = doubted or claim.text

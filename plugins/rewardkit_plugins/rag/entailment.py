@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from rewardkit.errors import ConfigError, RewardError
@@ -16,6 +17,7 @@ from rewardkit_plugins.rag.words import words_of
 
 Pair = tuple[str, str]
 Ask = Callable[[Sequence[Pair]], Sequence[Any]]
+_AT_ONCE = 64  # sentences: their premises must not fill the memory
 
 _STOPWORDS_TEXT = """
 a about after all also an and any are as at be became because been before being both but by can could did do does
@@ -60,6 +62,15 @@ class Entailment:
             raise RewardError(f"entailment {self.name!r} gave {len(answers)} answers to {len(distinct)} pairs")
         known = dict(zip(distinct, (float(answer) > 0.5 for answer in answers), strict=True))
         return [known[pair] for pair in pairs]
+
+    def of_each(self, groups: Iterable[Sequence[Pair]]) -> list[list[bool]]:
+        """Return the same for groups of pairs, as many answers for each; asks for 64 groups at a time."""
+        found: list[list[bool]] = []
+        left = iter(groups)
+        while some := list(islice(left, _AT_ONCE)):
+            answers = iter(self.of([pair for group in some for pair in group]))
+            found += [[next(answers) for _ in group] for group in some]
+        return found
 
     def close(self) -> None:
         """Let go of the judge."""

@@ -49,21 +49,16 @@ class Groundedness(Rule):
         return self.score_batch([trajectory])[0]
 
     def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
-        """Return one Score each; all pairs of the batch are asked in one call."""
+        """Return one Score each; the pairs of up to 64 sentences are asked in one call."""
         read = [self._read(trajectory) for trajectory in batch]
-        pairs = [(p, claim) for one in read if not isinstance(one, Score) for claim in one[1] for p in one[0]]
-        known = dict(zip(pairs, self._entailment.of(pairs), strict=True))
-        scores = []
-        for one in read:
-            if isinstance(one, Score):
-                scores.append(one)
-                continue
-            premises, claims = one
-            doubted = [claim for claim in claims if not any(known[premise, claim] for premise in premises)]
-            explanation = f"not in what was shown: {quoted(doubted[0])}" if doubted else ""
-            value = 1 - len(doubted) / len(claims)
-            scores.append(Score(value=value, parts={"sentences": len(claims)}, explanation=explanation))
-        return scores
+        asked = (
+            [(premise, claim) for premise in one[0]] for one in read if not isinstance(one, Score) for claim in one[1]
+        )
+        answers = iter(self._entailment.of_each(asked))
+        return [
+            one if isinstance(one, Score) else _judged([(claim, any(next(answers))) for claim in one[1]])
+            for one in read
+        ]
 
     def _read(self, trajectory: Trajectory) -> tuple[list[str], list[str]] | Score:
         """Return the premises and the claims, or the Score where there is nothing to ask."""
@@ -78,3 +73,9 @@ class Groundedness(Rule):
             return Score(value=None, explanation="it only declines")
         premises = [passage.premise for passage in passages.values()]
         return (["\n".join(premises)] if self._premise == "joined" and premises else premises), claims
+
+
+def _judged(claims: Sequence[tuple[str, bool]]) -> Score:
+    doubted = [claim for claim, is_shown in claims if not is_shown]
+    explanation = f"not in what was shown: {quoted(doubted[0])}" if doubted else ""
+    return Score(value=1 - len(doubted) / len(claims), parts={"sentences": len(claims)}, explanation=explanation)

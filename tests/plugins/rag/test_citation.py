@@ -138,7 +138,7 @@ def test_without_passages_it_abstains_and_with_none_seen_it_does_not():
     assert scored("Blue [1].", []).value == scored("Blue [0].", [], rules="released").value == 0
 
 
-def test_a_batch_asks_the_judge_once_and_each_pair_once():
+def test_a_small_batch_asks_the_judge_once_and_each_pair_once():
     calls = []
 
     def judge(pairs):

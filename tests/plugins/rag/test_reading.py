@@ -164,6 +164,19 @@ def test_a_judge_is_asked_once_for_each_pair_and_its_answers_are_probabilities()
         Entailment(lambda pairs: []).of([("a", "b")])
 
 
+def test_groups_of_pairs_are_asked_in_pieces_and_answered_in_order():
+    sizes = []
+
+    def judge(pairs):
+        sizes.append(len(pairs))
+        return [premise == claim for premise, claim in pairs]
+
+    groups = [[(str(i), str(i)), (str(i), "x")][: i % 3] for i in range(100)]
+    expected = [[True, False][: i % 3] for i in range(100)]
+    assert Entailment(judge).of_each(groups) == expected
+    assert sizes == [sum(i % 3 for i in range(64)), sum(i % 3 for i in range(64, 100))]
+
+
 def test_a_judge_is_named_by_its_address_and_pickles_by_it():
     named = Entailment("rewardkit_plugins.rag.entailment:lexical")
     assert pickle.loads(pickle.dumps(named)).of([("The sky is blue", "blue sky")]) == [True]
