@@ -50,11 +50,11 @@ class Scene:
 class AgentEnv(TextEnv):
     """An episode in a world, by calls of its tools.
 
-    `world` is "shell", "database", "outside:..." (see `worlds.open_world`) or a `World`; `world_options` and `sandbox`
-    are for making it. `tools` are LangChain tools beside those of the world; what they change elsewhere is no part of
-    the episode. An action makes one call, or is answered with what is wrong with it; `finish` ends the episode, and so
-    does the world itself. Without `instructions` the first observation says nothing of tools and calls, for policies
-    that are told of `tool_schemas` by other means.
+    `world` is "shell", "database", "outside:..." (see `worlds.open_world`), made with `world_options` and `sandbox`, or
+    a `World`, which the caller then closes. `tools` are LangChain tools beside those of the world; what they change
+    elsewhere is no part of the episode. An action makes one call, or is answered with what is wrong with it; `finish`
+    ends the episode, and so does the world itself. Without `instructions` the first observation says nothing of tools
+    and calls, for policies that are told of `tool_schemas` by other means.
 
     The last step's metadata holds `final_state`: what the world has become. The default reward `goal_state` judges
     that; in a world that pays for each step the default is what it pays.
@@ -75,6 +75,7 @@ class AgentEnv(TextEnv):
         defer_reward: bool = False,
     ) -> None:
         self.world = open_world(world, sandbox=sandbox, **(world_options or {})) if isinstance(world, str) else world
+        self._closes = isinstance(world, str)
         self.instructions = instructions
         self.tools = _by_name((*self.world.tools, *map(described, tools), FINISH))
         self._others = {tool.name: tool for tool in tools}
@@ -139,8 +140,9 @@ class AgentEnv(TextEnv):
         return twin
 
     def close(self) -> None:
-        """Close the world and the rewards."""
-        self.world.close()
+        """Close the rewards, and the world unless it was given."""
+        if self._closes:
+            self.world.close()
         super().close()
 
     def _call_of(self, action: str) -> tuple[str, dict[str, Any]] | Malformed:

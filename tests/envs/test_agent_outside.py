@@ -230,9 +230,9 @@ def science(monkeypatch):
     pytest.importorskip("py4j")
     game = ScienceWorld()
     game._simulator = FakeSimulator()
-    env = AgentEnv(world=OutsideWorld(game))
-    yield env
-    env.close()
+    world = OutsideWorld(game)
+    yield AgentEnv(world=world)
+    world.close()
 
 
 def test_scienceworlds_score_is_paid_as_it_rises(science):
