@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, get_args
 
 from rewardkit.types import Score, Trajectory
@@ -23,21 +24,21 @@ Rules = Literal["strict", "released"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sentence without its citations, the premises that it cites, and how many more citations its precision has."""
+    """A sentence without its citations, the premises that it cites, and how many of its citations name none."""
 
     text: str
     premises: tuple[str, ...]
-    invalid: bool = False
-    extra: int = 0
+    missing: int = 0
 
-    def questions(self) -> list[Pair]:
-        """Return what there is to ask: whether all premises entail it, then each alone, then all but that one."""
-        if self.invalid or not self.premises:
+    def support(self) -> list[Pair]:
+        """Return what recall asks: whether all premises together entail it; nothing where that cannot help."""
+        return [] if self.missing or not self.premises else [("\n".join(self.premises), self.text)]
+
+    def need(self) -> list[Pair]:
+        """Return what precision asks of several premises: for each, whether it suffices, and whether the others do."""
+        if len(self.premises) < 2:
             return []
-        chosen = [self.premises]
-        if len(self.premises) > 1:
-            chosen += [(premise,) for premise in self.premises]
-            chosen += [_without(self.premises, premise) for premise in self.premises]
+        chosen = [choice for one in self.premises for choice in ((one,), _without(self.premises, one))]
         return [("\n".join(premises), self.text) for premises in chosen]
 
 
@@ -91,10 +92,11 @@ class Citation(Rule):
         """Return one Score each; the pairs of up to 64 sentences are asked in one call."""
         read = [self._read(trajectory) for trajectory in batch]
         claims = [claim for one in read if not isinstance(one, Score) for claim in one]
-        answers = iter(self._entailment.of_each(claim.questions() for claim in claims))
-        return [
-            one if isinstance(one, Score) else self._judged([(claim, next(answers)) for claim in one]) for one in read
-        ]
+        supported = [any(answers) for answers in self._entailment.of_each(claim.support() for claim in claims)]
+        asked = (claim.need() if good else [] for claim, good in zip(claims, supported, strict=True))
+        counted = [_counted(answers) for answers in self._entailment.of_each(asked)]
+        verdicts = iter(zip(claims, supported, counted, strict=True))
+        return [one if isinstance(one, Score) else self._judged(list(islice(verdicts, len(one)))) for one in read]
 
     def _read(self, trajectory: Trajectory) -> list[Claim] | Score:
         """Return the claims of an answer, or its Score where there are none."""
@@ -118,8 +120,7 @@ class Citation(Rule):
     def _claim(self, sentence: str, premises: Mapping[int, str]) -> Claim:
         numbers = citations_of(sentence)[: self._at_most or None]
         valid = tuple(premises[n] for n in numbers if n in premises)
-        missing = len(numbers) - len(valid)
-        return Claim(without_citations(sentence), valid, missing > 0, missing)
+        return Claim(without_citations(sentence), valid, len(numbers) - len(valid))
 
     def _released(self, answer: str, shown: Sequence[str]) -> list[Claim]:
         claims = []
@@ -127,29 +128,29 @@ class Citation(Rule):
             numbers = [int(n) - 1 for n in RELEASED_CITATION.findall(sentence)]
             text = remove_citations_released(sentence).strip()
             if not shown or any(n >= len(shown) for n in numbers):
-                claims.append(Claim(text, (), True))
-            else:
-                claims.append(Claim(text, tuple(shown[n] for n in numbers[: self._at_most or None])))
+                numbers = []
+            claims.append(Claim(text, tuple(shown[n] for n in numbers[: self._at_most or None])))
         return claims
 
-    def _judged(self, claims: Sequence[tuple[Claim, list[bool]]]) -> Score:
-        supported = counted = citations = 0
-        doubted = ""
-        for claim, good in claims:
-            citations += len(claim.premises) + claim.extra
-            if not good or not good[0]:
-                doubted = doubted or claim.text
-                continue
-            supported += 1
-            alone, others = good[1 : 1 + len(claim.premises)], good[1 + len(claim.premises) :]
-            counted += sum(a or not rest for a, rest in zip(alone, others, strict=True)) if alone else 1
-        recall = supported / len(claims)
+    def _judged(self, verdicts: Sequence[tuple[Claim, bool, int]]) -> Score:
+        """Return the Score of claims, with whether each is supported and how many of its citations count then."""
+        citations = sum(len(claim.premises) + claim.missing for claim, _, _ in verdicts)
+        counted = sum(count for _, supported, count in verdicts if supported)
+        doubted = [claim.text for claim, supported, _ in verdicts if not supported]
+        recall = 1 - len(doubted) / len(verdicts)
         precision = counted / citations if citations else 0.0
         f1 = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
         parts = {"recall": recall, "precision": precision, "f1": f1}
-        counts = {"sentences": len(claims), "citations": citations}
-        explanation = f"not supported by what it cites: {quoted(doubted)}" if doubted else ""
+        counts = {"sentences": len(verdicts), "citations": citations}
+        explanation = f"not supported by what it cites: {quoted(doubted[0])}" if doubted else ""
         return Score(value=parts[self._value], parts={**parts, **counts}, explanation=explanation)
+
+
+def _counted(answers: Sequence[bool]) -> int:
+    """Return how many premises suffice alone, or are not made up for by the others; a single one counts."""
+    if not answers:
+        return 1
+    return sum(alone or not others for alone, others in zip(answers[::2], answers[1::2], strict=True))
 
 
 def _without(premises: tuple[str, ...], one: str) -> tuple[str, ...]:

@@ -87,6 +87,12 @@ def test_recall_and_precision_by_hand(answer, recall, precision):
     assert both(answer) == pytest.approx((recall, precision))
 
 
+def test_citations_of_which_each_can_be_spared_do_not_count():
+    docs = ["k1 k2", "k2 k3", "k1 k3"]  # any two entail it, none alone
+    assert both("A k1 k2 k3 [1][2][3].", docs, entailment=table) == (1, 0)
+    assert both("A k1 k2 k3 [1][2].", docs, entailment=table) == (1, 1)
+
+
 def test_the_value_is_f1_unless_asked_otherwise():
     answer = "The sky is blue [1]. The sea is green [2][4]."  # recall 1/2, precision 1/3
     assert scored(answer).value == pytest.approx(0.4)
@@ -138,7 +144,7 @@ def test_without_passages_it_abstains_and_with_none_seen_it_does_not():
     assert scored("Blue [1].", []).value == scored("Blue [0].", [], rules="released").value == 0
 
 
-def test_a_small_batch_asks_the_judge_once_and_each_pair_once():
+def test_a_small_batch_asks_for_recall_then_for_precision_and_each_pair_once():
     calls = []
 
     def judge(pairs):
@@ -147,7 +153,7 @@ def test_a_small_batch_asks_the_judge_once_and_each_pair_once():
 
     attempt = trajectory("q", "A k1 [1][2]. A k1 [1][2].", metadata={"docs": ["k1", "k2"]})
     Citation(entailment=judge).score_batch([attempt, attempt])
-    assert calls == [[("k1\nk2", "A k1."), ("k1", "A k1."), ("k2", "A k1.")]]
+    assert calls == [[("k1\nk2", "A k1.")], [("k1", "A k1."), ("k2", "A k1.")]]
 
 
 def test_the_signature_names_the_judge_and_the_rules():
