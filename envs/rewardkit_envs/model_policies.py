@@ -57,7 +57,7 @@ class OpenAIPolicy:
         base = url.rstrip("/").removesuffix("/chat/completions")
         self._base = base if base.endswith("/v1") else f"{base}/v1"
         self._body = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
-        self._model = model
+        self._model: str | PolicyError | None = model
         self._send_seed = send_seed
         self._timeout, self._retries, self._wait = timeout, retries, wait
         key = os.environ.get(api_key_env)
@@ -79,12 +79,18 @@ class OpenAIPolicy:
     def _model_name(self) -> str:
         with self._lock:
             if self._model is None:
-                listed = self._ask("/models")
-                try:
-                    self._model = str(listed["data"][0]["id"])
-                except (LookupError, TypeError):
-                    raise PolicyError(f"{self._base} lists no model: name one with model=...") from None
-            return self._model
+                self._model = self._first_model()
+        if isinstance(self._model, PolicyError):  # who comes later need not wait for the same silence
+            raise self._model
+        return self._model
+
+    def _first_model(self) -> str | PolicyError:
+        try:
+            return str(self._ask("/models")["data"][0]["id"])
+        except PolicyError as error:
+            return error
+        except (LookupError, TypeError):
+            return PolicyError(f"{self._base} lists no model: name one with model=...")
 
     def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         given = None if body is None else json.dumps(body).encode()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 
 import numpy as np
 import pytest
@@ -96,58 +95,6 @@ def test_an_environment_without_gold_says_so():
 # ---- over HTTP
 
 
-class Server:
-    """Speaks OpenAI's chat completions; `answers` come in order, a number being a status, the last one again."""
-
-    def __init__(self):
-        self.requests, self.answers, self.headers = [], [{"content": "hello"}], {}
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.reply({"data": [{"id": "served"}]})
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append((self.path, dict(self.headers), body))
-                answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
-                if answer == "hang up":
-                    self.connection.close()
-                elif isinstance(answer, int):
-                    self.reply({"error": "no"}, answer)
-                elif isinstance(answer, str):
-                    self.reply(answer)
-                else:
-                    self.reply({"choices": [{"message": {"role": "assistant", **answer}}]})
-
-            def reply(self, answer, status=200):
-                text = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-                self.send_response(status)
-                for name, value in server.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.handle_error = lambda *_: None
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
-
-
 def ask(server, env, suffix="", **options):
     policy = open_policy(f"openai:{server.url}{suffix}", **{"wait": 0.01, **options})
     return policy.act(env, np.random.default_rng(0))
@@ -187,6 +134,15 @@ def test_the_model_that_is_served_is_found_and_the_seed_can_stay_away(server, en
     assert body["model"] == "served"
     assert "seed" not in body
     assert "Authorization" not in headers
+
+
+def test_a_server_that_is_gone_is_not_asked_for_its_models_by_everyone(env):
+    policy = open_policy("openai:http://127.0.0.1:9", retries=1, wait=0.3)
+    started = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(PolicyError, match="no answer in 2 attempts"):
+            policy.act(env, np.random.default_rng(0))
+    assert time.monotonic() - started < 2
 
 
 def test_what_may_pass_is_tried_again(server, env):

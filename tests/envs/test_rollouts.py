@@ -356,3 +356,35 @@ def test_a_call_that_cannot_be_right_says_why(tmp_path, arguments, what):
     assert done.exit_code != 0
     assert isinstance(done.exception, (ConfigError, KeyError))
     assert what in str(done.exception)
+
+
+def test_a_model_behind_http_plays_and_its_key_is_written_nowhere(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
+    server.answers = [503, {"content": "I say 7."}, 429, {"content": "I say 7."}]
+    path = str(tmp_path / "t.jsonl")
+    call = ["rollout", "rewardkit/Math-v0", "--policy", f"openai:{server.url}", "-n", "12", "-o", path]
+    options = ["--executor", "serial", "--policy-option", "wait=0.01", "--policy-option", "temperature=0.5"]
+    done = CliRunner().invoke(cli, [*call, *options])
+    assert done.exit_code == 0, done.output
+    assert "very-secret" not in (tmp_path / "t.jsonl").read_text()
+    assert "very-secret" in server.requests[0][1]["Authorization"]
+    played = lines(path)
+    assert {t.completion for t in played} == {"I say 7."}
+    assert {t.metadata["policy"] for t in played} == {"openai"}
+    assert len({body["seed"] for _, _, body in server.requests}) == 12
+    assert {body["temperature"] for _, _, body in server.requests} == {0.5}
+
+
+def test_a_server_that_refuses_leaves_what_was_played_and_an_error(tmp_path, server):
+    server.answers = [{"content": "7"}] * 5 + [401]
+    path = tmp_path / "t.jsonl"
+    call = ["rollout", "rewardkit/Math-v0", "--policy", f"openai:{server.url}", "-n", "100", "-o", str(path)]
+    done = CliRunner().invoke(cli, [*call, "--executor", "serial", "--concurrency", "2"])
+    assert isinstance(done.exception, PolicyError)
+    assert "8 episodes in a row failed" in str(done.exception)
+    assert "--resume goes on" in str(done.exception)
+    assert len(lines(path)) == 5
+    server.answers = [{"content": "8"}]
+    again = CliRunner().invoke(cli, [*call, "--executor", "serial", "--resume"])
+    assert again.exit_code == 0, again.output
+    assert sorted(by_seed(path)) == list(range(100))
