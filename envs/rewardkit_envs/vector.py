@@ -145,6 +145,8 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
 
     def close_extras(self, **_: Any) -> None:
         """Close the environments and what scores them."""
+        if not hasattr(self, "_actors"):  # gymnasium closes what could not be made, too
+            return
         self._forget()
         self._thread.shutdown()
         if self._actors is not None:
