@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
+
 from rewardkit.errors import ConfigError
 from rewardkit.protocols import Sandbox
 from rewardkit.types import Message, Task
@@ -125,18 +127,32 @@ class AgentEnv(TextEnv):
         task = self.episode.task
         if (call := self.world.gold(task, self.episode.memory.memory)) is not None:
             return text_of(call)
-        if (plan := task.metadata.get("gold")) is None:
+        if (left := self._plan()) is None:
             raise ConfigError(f"task {task.id!r} has no gold plan, and its world knows none")
-        left = [text_of(Call(name=step["name"], arguments=step["arguments"])) for step in plan]
         for step in self.episode.steps:
             if left and step.action.content == left[0]:
                 del left[0]
         return left[0] if left else text_of(Call(name=FINISH.name, arguments={}))
 
+    def slip(self, random: np.random.Generator) -> str:
+        """Return a call that a careless agent might make now, for the policy `noisy`.
+
+        It ends the episode, spoils the arguments of the right call, or is another step of the plan or of the past.
+        """
+        kind = random.integers(4)
+        others = [*(self._plan() or []), *(step.action.content for step in self.episode.steps)]
+        if kind == 0:
+            return text_of(Call(name=FINISH.name, arguments={"answer": "done"}))
+        if kind == 1 or not others:
+            right = json.loads(self.gold())
+            halves = {k: v[: len(v) // 2] if isinstance(v, str) else v for k, v in right["arguments"].items()}
+            return text_of(Call(name=right["name"], arguments=halves))
+        return others[int(random.integers(len(others)))]
+
     def twin(self) -> Self:
         """Return another environment with a world of its own: a live game is at one place at a time."""
         twin = super().twin()
-        twin.world = copy.deepcopy(self.world)
+        twin.world, twin._closes = copy.deepcopy(self.world), True
         return twin
 
     def close(self) -> None:
@@ -144,6 +160,11 @@ class AgentEnv(TextEnv):
         if self._closes:
             self.world.close()
         super().close()
+
+    def _plan(self) -> list[str] | None:
+        """Return the steps of the task's own plan, as actions, if it has one."""
+        plan = self.episode.task.metadata.get("gold")
+        return plan and [text_of(Call(name=step["name"], arguments=step["arguments"])) for step in plan]
 
     def _call_of(self, action: str) -> tuple[str, dict[str, Any]] | Malformed:
         """Return the name and the arguments of the call that `action` makes."""

@@ -42,7 +42,10 @@ class GoldPolicy:
 
 
 class NoisyPolicy:
-    """Takes the right action, but with probability `rate` the first half of it, or noise: as likely as each other."""
+    """Takes the right action, but with probability `rate` the first half of it, or noise: as likely as each other.
+
+    An environment with a method `slip(random)` says itself what a careless agent would do instead.
+    """
 
     def __init__(self, rate: float = 0.3) -> None:
         if isinstance(rate, bool) or not 0 <= rate <= 1:
@@ -55,6 +58,8 @@ class NoisyPolicy:
         gold = self._gold.act(env, random)
         if random.random() >= self._rate:
             return gold
+        if callable(slip := getattr(env.unwrapped, "slip", None)):
+            return str(slip(random))
         return gold[: len(gold) // 2] if random.random() < 0.5 else random_text(random)
 
 

@@ -7,6 +7,7 @@ import pickle
 from typing import ClassVar
 
 import gymnasium
+import numpy as np
 import pytest
 
 import rewardkit_envs  # noqa: F401  registers
@@ -16,6 +17,7 @@ from rewardkit.scorer import Scorer
 from rewardkit.serialize import read_trajectories, trajectory_to_json
 from rewardkit.types import Message, Task
 from rewardkit_envs.agent import AgentEnv
+from rewardkit_envs.policies import open_policy
 from rewardkit_envs.testing import EnvContract
 from rewardkit_envs.worlds.shell import ShellWorld
 from rewardkit_envs.worlds.toolbox import ToolWorld
@@ -268,6 +270,21 @@ def test_worlds_keep_the_protocol():
     assert isinstance(ToolWorld(bank), World)
     assert isinstance(ShellWorld(), World)
     assert Tool(name="x", description="y").line == "- x(): y"
+
+
+def test_a_careless_agent_makes_calls_and_sometimes_fails():
+    env, policy, random = make_bank(), open_policy("noisy:0.6"), np.random.default_rng(3)
+    totals = []
+    for seed in range(60):
+        env.reset(seed=seed)
+        over = False
+        while not over:
+            shown, reward, terminated, truncated, _ = env.step(policy.act(env, random))
+            over = terminated or truncated
+            assert "no call" not in shown
+        totals.append(reward)
+    assert {0.0, 1.0} == set(totals)
+    assert 10 < sum(totals) < 50
 
 
 def test_gold_goes_on_after_noise():

@@ -142,6 +142,16 @@ def test_two_episodes_of_one_world_do_not_disturb_each_other():
         assert one.step(act(action))[1] == other.step(act(action))[1] == 0.25
 
 
+def test_twins_have_games_of_their_own():
+    env = AgentEnv(world=OutsideWorld(Counter()))
+    twin = env.twin()
+    for each in (env, twin):
+        each.reset(seed=1)
+    for action in "1234":
+        assert env.step(act(action))[1] == twin.step(act(action))[1] == 0.25
+    assert [each.world.game.starts for each in (env, twin)] == [1, 1]
+
+
 def test_a_live_game_is_no_part_of_a_copy():
     env = AgentEnv(world="outside:toy_text/Taxi-v4")
     env.reset(seed=3)

@@ -7,6 +7,7 @@ in any order) and are never compared. Not covered: games for several players.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -172,6 +173,7 @@ class OutsideWorld:
     def __deepcopy__(self, memo: Any) -> OutsideWorld:
         twin = object.__new__(OutsideWorld)
         twin.__dict__.update(self.__getstate__())
+        twin._make = copy.deepcopy(self._make, memo)
         return twin
 
 
