@@ -63,10 +63,17 @@ class CounterEnv(SumEnv):
         return "Count."
 
     def act(self, action):
-        if not action.startswith("{"):
+        if not action.endswith("}"):
             return Turn(terminated=True)
         self.episode.memory += json.loads(action)["arguments"]["by"]
         return Turn(observation=f"at {self.episode.memory}")
+
+
+class PatientEnv(SumEnv):
+    """It never ends by itself."""
+
+    def act(self, action):
+        return Turn(observation="go on")
 
 
 class BrokenEnv(SumEnv):
@@ -92,7 +99,7 @@ class ForeignEnv(gymnasium.Env):
         return "on", float(self.turn), self.turn == 2, False, {}
 
 
-ENVS = {"Sum": SumEnv, "Counter": CounterEnv, "Broken": BrokenEnv, "Foreign": ForeignEnv}
+ENVS = {"Sum": SumEnv, "Counter": CounterEnv, "Broken": BrokenEnv, "Patient": PatientEnv, "Foreign": ForeignEnv}
 for name, env in ENVS.items():
     gymnasium.register(f"trainers_test/{name}-v0", entry_point=env)
 

@@ -99,7 +99,7 @@ def test_single_functions_score_a_batch_once_and_a_new_one_anew(tmp_path):
     code = (
         "from rewardkit.trainers.trl import reward_funcs\n"
         "one, two = reward_funcs(['counting.py:one', 'counting.py:two'], executor='serial')\n"
-        "p, c = ['a'], ['3']\nprint(one(p, c), two(p, c))\nprint(two(['a'], ['4']))\n"
+        "p, c = ['a'], ['3']\nprint(one(p, c), two(p, c))\nprint(two(p, ['4']))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[1.0] [3.0]\n[4.0]\n"
