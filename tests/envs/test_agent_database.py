@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import random
 import sqlite3
 from typing import ClassVar
 
@@ -256,3 +257,47 @@ def test_agentbenchs_database_tasks_are_reached_by_their_labels(env, shared):
         reached += reward == 1.0
     assert reached == judged
     assert judged == 30
+
+
+def test_random_statements_never_raise_and_never_pay(env):
+    chance = random.Random(7)
+    words = [
+        "SELECT",
+        "*",
+        "FROM",
+        "town",
+        "WHERE",
+        "size",
+        ";",
+        "--",
+        "'",
+        '"',
+        "DROP TABLE",
+        "CREATE TABLE",
+        "t",
+        "(",
+        ")",
+    ]
+    words += [
+        "INSERT INTO",
+        "VALUES",
+        "NULL",
+        "UPDATE",
+        "SET",
+        "=",
+        "CREATE VIEW",
+        "AS",
+        "sqlite_master",
+        "PRAGMA",
+        "VACUUM",
+    ]
+    words += ["CREATE TRIGGER", "CREATE VIRTUAL TABLE", "USING fts5(a)", "ALTER TABLE", "RENAME TO", "\x00", "é", "1"]
+    for _ in range(4):
+        start(env, goal={"tables": {"never": [[1]]}})
+        over = False
+        while not over:
+            statement = " ".join(chance.choice(words) for _ in range(chance.randrange(6)))
+            _, reward, terminated, truncated, told = env.step(sql(statement))
+            over = terminated or truncated
+            assert reward == 0.0
+        assert told["reward_missing"] is False
