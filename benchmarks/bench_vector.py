@@ -4,7 +4,7 @@ Acting takes 0.1 ms an action and keeps the processor busy; episodes have 1 to 1
 plus 50 ms for each step in which something ended; of `send` and `recv` it is acting alone, for scoring can hide behind
 it. "asleep" rewards wait, as for a server; "busy" ones compute, in a worker process.
 
-Run: python benchmarks/bench_vector.py [--episodes N] [--actions N]
+Run: python benchmarks/bench_vector.py [--episodes N] [--actions N] [--rounds N]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import platform
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from rewardkit import Score, Trajectory
 from rewardkit.executors import open_executor
@@ -40,7 +40,7 @@ class Lengths(TextEnv):
 class Waiting:
     """Takes 50 ms for a batch, whatever is in it."""
 
-    batches = 0
+    batches: ClassVar[int] = 0
     seconds = BATCH_S
 
     def setup(self) -> None:
@@ -48,8 +48,8 @@ class Waiting:
 
     def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
         """Wait, and give 1 to each."""
-        Waiting.batches += bool(batch)
         if batch and self.seconds:
+            Waiting.batches += 1
             time.sleep(self.seconds)
         return [Score(value=1.0)] * len(batch)
 
@@ -79,14 +79,13 @@ def spin(seconds: float) -> None:
         pass
 
 
-def stepped(envs: TextVectorEnv, actions: int) -> tuple[float, int]:
-    """Return the seconds and the calls of `step` that `actions` actions take."""
+def stepped(envs: TextVectorEnv, actions: int) -> float:
+    """Return the seconds that `actions` actions take through `step`."""
     envs.reset(seed=0)
     start = time.perf_counter()
-    calls = actions // envs.num_envs
-    for _ in range(calls):
+    for _ in range(actions // envs.num_envs):
         envs.step(["x"] * envs.num_envs)
-    return time.perf_counter() - start, calls
+    return time.perf_counter() - start
 
 
 def sent(envs: TextVectorEnv, actions: int) -> float:
@@ -102,37 +101,41 @@ def sent(envs: TextVectorEnv, actions: int) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; every figure is the best of the rounds, which go through all ways in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=256)
-    parser.add_argument("--actions", type=int, default=40_960)
+    parser.add_argument("--actions", type=int, default=20_480)
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    n, actions = given.episodes, given.actions
+    actions = given.actions
 
     def envs(reward: Any, executor: Any = None) -> TextVectorEnv:
-        return TextVectorEnv(Lengths, n, reward=reward, executor=executor)
+        return TextVectorEnv(Lengths, given.episodes, reward=reward, executor=executor)
 
-    free, calls = stepped(envs([Free()]), actions)
-    alone = sent(envs([Free()]), actions)
-    print(f"Python {platform.python_version()}, {n} episodes at once, {actions} actions")
-    print(f"a free reward: step {free:.2f} s in {calls} calls, send and recv {alone:.2f} s")
-    Waiting.batches = 0
-    took, _ = stepped(envs([Waiting()]), actions)
-    show("step, asleep", free + Waiting.batches * BATCH_S, took)
-    Waiting.batches = 0
-    took = sent(envs([Waiting()]), actions)
-    show("send and recv, asleep", alone, took)
-    executor = open_executor("process", workers=1)
-    busy = envs([f"{__file__}:Busy"], executor)
-    sent(busy, n)  # the worker has started
-    show("send and recv, busy in a worker", alone, sent(busy, actions))
-    busy.close()
+    free, waiting = envs([Free()]), envs([Waiting()])
+    busy = envs([f"{__file__}:Busy"], open_executor("process", workers=1))
+    sent(busy, given.episodes)  # the worker has started
+    best: dict[str, float] = {}
+    batches = 0
+    for _ in range(given.rounds):
+        before = Waiting.batches
+        took = {"free": stepped(free, actions), "step": stepped(waiting, actions)}
+        batches = Waiting.batches - before
+        took |= {"free, sent": sent(free, actions), "asleep": sent(waiting, actions), "busy": sent(busy, actions)}
+        best = {name: min(seconds, best.get(name, seconds)) for name, seconds in took.items()}
+    print(f"Python {platform.python_version()}, {given.episodes} episodes at once, {actions} actions")
+    print(f"a free reward: step {best['free']:.2f} s, send and recv {best['free, sent']:.2f} s")
+    show(f"step, {batches} batches of 50 ms", best["free"] + batches * BATCH_S, best["step"])
+    show("send and recv, asleep", best["free, sent"], best["asleep"])
+    show("send and recv, busy in a worker", best["free, sent"], best["busy"])
+    for each in (free, waiting, busy):
+        each.close()
 
 
 def show(name: str, ideal: float, took: float) -> None:
     """Print one line, with whether it is within the limit."""
     share = ideal / took
-    print(f"{name:<34} {took:6.2f} s, ideal {ideal:6.2f} s: {share:5.1%}{'' if share > LIMIT else '  BELOW 90 %'}")
+    print(f"{name:<34} {took:6.2f} s, ideal {ideal:6.2f} s: {share:5.1%} {'PASS' if share > LIMIT else 'FAIL'}")
 
 
 if __name__ == "__main__":
