@@ -107,11 +107,22 @@ class MathEnv(TextEnv):
         self._sandbox.close()
 
     @property
+    def tool_schemas(self) -> list[dict[str, Any]]:
+        """The tools as chat models are told of them, in OpenAI's shape."""
+        return [_schema(name, self._uses[name][1]) for name in self.tools]
+
+    @property
     def _uses(self) -> dict[str, tuple[Callable[[str], str], str]]:
         return {"calculator": (_calculated, "expression"), "python": (self._ran, "code")}
 
     def _ran(self, code: str) -> str:
         return shown(self._sandbox.run(Program(code=code, limits=self._limits)))
+
+
+def _schema(name: str, parameter: str) -> dict[str, Any]:
+    takes = {"type": "object", "properties": {parameter: {"type": "string"}}, "required": [parameter]}
+    function = {"name": name, "description": f"It {TOOLS[name]}", "parameters": takes}
+    return {"type": "function", "function": function}
 
 
 def _calculated(expression: str) -> str:

@@ -17,7 +17,13 @@ from rewardkit.scorer import DEFAULT_TIMEOUT
 from rewardkit.terms import Term
 from rewardkit.trainers.recipe import Recipe
 from rewardkit.trainers.scoring import MISSING, score, score_async, value_of, why_missing
-from rewardkit.trainers.trl_environments import EnvironmentFactory, Spec, environment_factory, episode_reward
+from rewardkit.trainers.trl_environments import (
+    EnvironmentFactory,
+    Spec,
+    environment_factory,
+    episode_reward,
+    rollout_func,
+)
 from rewardkit.trainers.trl_rollouts import RolloutFunc
 from rewardkit.types import RewardResult
 
@@ -32,6 +38,7 @@ __all__ = [
     "episode_reward",
     "reward_func",
     "reward_funcs",
+    "rollout_func",
 ]
 
 _NOT_COLUMNS = frozenset({"completion_ids", "trainer_state", "log_extra", "log_metric", "environments"})

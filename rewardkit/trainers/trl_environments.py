@@ -17,7 +17,7 @@ from rewardkit.errors import ConfigError
 from rewardkit.protocols import Executor
 from rewardkit.scorer import DEFAULT_TIMEOUT
 from rewardkit.trainers.episodes import Player, Stage, pay, rows_of
-from rewardkit.trainers.trl_rollouts import RolloutFunc
+from rewardkit.trainers.trl_rollouts import Generate, RolloutFunc
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list, "object": dict}
 _ACT = {
@@ -63,7 +63,7 @@ class EnvironmentFactory:
 def environment_factory(
     env_id: str,
     *,
-    tools: Sequence[Mapping[str, Any]] | None = None,
+    tool_schemas: Sequence[Mapping[str, Any]] | None = None,
     get_reward: bool = True,
     executor: str | Executor = "process",
     workers: int | None = None,
@@ -72,11 +72,11 @@ def environment_factory(
 ) -> EnvironmentFactory:
     """Return what `GRPOTrainer(environment_factory=...)` takes, around a Gymnasium environment over text.
 
-    `tools` are OpenAI's function schemas; without them the environment's own are used, or the one tool `act`. `options`
-    go to the environment. The other arguments say how its rewards are scored, as for `trl.reward_func`.
+    `tool_schemas` are OpenAI's, for functions; without them the environment's own are used, or the one tool `act`.
+    `options` go to the environment. The other arguments say how its rewards are scored, as for `trl.reward_func`.
     """
     stage = Stage(env_id=env_id, options=options, executor=executor, workers=workers, timeout=timeout)
-    return EnvironmentFactory(stage, tools, get_reward=get_reward)
+    return EnvironmentFactory(stage, tool_schemas, get_reward=get_reward)
 
 
 def episode_reward(
@@ -136,6 +136,19 @@ class Spec:
     def close(self) -> None:
         """Stop the workers that score."""
         self.environment_factory.close()
+
+
+def rollout_func(
+    env_id: str,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    generate: Generate | None = None,
+    max_length: int | None = None,
+    **options: Any,
+) -> RolloutFunc:
+    """Return what `GRPOTrainer(rollout_func=...)` takes, for the dataset of a `Spec` with the same arguments."""
+    return Spec(env_id, count=count, seed=seed, **options).rollout_func(generate=generate, max_length=max_length)
 
 
 def _environment_class(stage: Stage, tools: Sequence[Mapping[str, Any]], *, get_reward: bool) -> type:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from rewardkit.errors import ConfigError
-from rewardkit.trainers.trl import Spec, environment_factory, episode_reward
+from rewardkit.trainers.trl import Spec, environment_factory, episode_reward, rollout_func
 
 
 def tools_of(environment):
@@ -130,6 +130,15 @@ def test_the_environments_own_rewards_pay_not_those_of_its_class():
     assert environment.get_reward() == 0.0
 
 
+def test_the_tools_of_mathematics_can_be_called():
+    tools = ["calculator"]  # an option of the environment
+    environment = environment_factory("rewardkit/Math-v0", executor="serial", get_reward=False, tools=tools)()
+    environment.reset(task_id="17+25", prompt="")
+    assert list(tools_of(environment)) == ["calculator"]
+    assert environment.calculator(expression="17 + 25") == "42"
+    assert episode_reward([said("It is 42.")], environments=[environment]) == [1.0]
+
+
 def test_instances_share_their_tasks_and_their_workers():
     factory = environment_factory("trainers_test/Sum-v0", executor="serial", timeout=5.0)
     one, two = factory()._player, factory()._player
@@ -216,6 +225,13 @@ def test_a_rollout_ends_where_its_tokens_end():
         played = rollout([call, "4"], max_length=limit)
         assert len(played["completion_ids"][0]) == len(played["logprobs"][0]) == length
         assert played["environment_reward"] == [0.0]
+
+
+def test_a_rollout_needs_no_spec():
+    trainer = SimpleNamespace(processing_class=Letters(), max_completion_length=50)
+    play = rollout_func("trainers_test/Sum-v0", executor="serial", generate=lambda ids, _: ([[ord("4")]], None))
+    played = play([[{"role": "user", "content": "2+2=?"}]], trainer)
+    assert (played["environment_reward"], played["logprobs"], played["env_mask"]) == ([1.0], None, [[1]])
 
 
 def test_a_prompt_of_another_dataset_is_refused():
