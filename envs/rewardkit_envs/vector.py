@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rewardkit.errors import ConfigError
 from rewardkit.protocols import Executor
 from rewardkit.types import RewardResult, Trajectory
-from rewardkit_envs.env import Episode, TextEnv
+from rewardkit_envs.env import TextEnv
 
 Batch = tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 """Observations, rewards, terminated, truncated, and infos in gymnasium's vector shape."""
@@ -66,7 +66,7 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         self._out: set[int] = set()  # sent, and not yet received
         self._ready: list[int] = []
         self._unscored: deque[_Ended] = deque()
-        self._scorings: deque[Future[list[tuple[_Ended, RewardResult]]]] = deque()
+        self._scorings: deque[Future[list[tuple[int, RewardResult]]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rewardkit-scoring")
         self._actors = ThreadPoolExecutor(threads, thread_name_prefix="rewardkit-acting") if threads > 1 else None
 
@@ -91,7 +91,7 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         if self._out:
             raise gymnasium.error.AlreadyPendingCallError("actions were sent: call recv until all are back", "send")
         ended = self._act(range(self.num_envs), actions)
-        for (i, _, _), scored in self._scored(ended):
+        for i, scored in self._scored(ended):
             self._settle(i, scored)
         return self._gather(range(self.num_envs))
 
@@ -108,13 +108,13 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         ids = [int(i) for i in ids]
         if pending := self._out.intersection(ids):
             raise gymnasium.error.AlreadyPendingCallError(f"environment {min(pending)} is out: recv it first", "send")
-        self._out.update(ids)
         ended = self._act(ids, actions)
-        unscored = {i for i, _, _ in ended}
+        self._out.update(ids)
+        unscored = {i for i, _ in ended}
         self._ready += [i for i in ids if i not in unscored]
         if ended:
             self._unscored.extend(ended)
-            self._scorings.append(self._thread.submit(self._score_waiting))
+            self._scorings.append(self._thread.submit(self._score_waiting, self._unscored))
 
     def recv(self, at_least: int = 1) -> Batch:
         """Return what came of the actions sent, for all that are ready, after waiting for `at_least` of them.
@@ -125,14 +125,14 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         if not self._out:
             raise gymnasium.error.NoAsyncCallError("nothing was sent: call async_reset or send before recv", "recv")
         while self._scorings and (len(self._ready) < at_least or self._scorings[0].done()):
-            for (i, episode, _), scored in self._scorings.popleft().result():
-                if self.envs[i].episode is episode:
-                    self._settle(i, scored)
-                    self._ready.append(i)
+            for i, scored in self._scorings.popleft().result():
+                self._settle(i, scored)
+                self._ready.append(i)
         ids, self._ready = self._ready, []
         self._out.difference_update(ids)
-        *columns, infos = self._gather(ids)
-        return *columns, {**_rows(infos, ids), "env_id": np.array(ids)}  # type: ignore[return-value]
+        observations, rewards, terminated, truncated, infos = self._gather(ids)
+        infos = {**_rows(infos, ids), "env_id": np.array(ids)}
+        return observations, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Any, ...]:
         """Return each environment's rendering."""
@@ -163,8 +163,8 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
             self._turns[i] = turn
         if self._scorer is None:
             return []
-        ended = [(i, self.envs[i]) for i in ids if self._turns[i][2] or self._turns[i][3]]
-        return [(i, env.episode, env.trajectory) for i, env in ended if env.episode.result is None]
+        ended = [i for i in ids if self._turns[i][2] or self._turns[i][3]]
+        return [(i, self.envs[i].trajectory) for i in ended if self.envs[i].episode.result is None]
 
     def _turn(self, i: int, action: str) -> _Turn:
         """Take one action; where the episode was over, the next one begins instead."""
@@ -174,14 +174,15 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
             return observation, 0.0, False, False, about
         return env.step(action)
 
-    def _score_waiting(self) -> list[tuple[_Ended, RewardResult]]:
+    def _score_waiting(self, unscored: deque[_Ended]) -> list[tuple[int, RewardResult]]:
         """Score all that has ended by now; in the thread."""
-        return self._scored([self._unscored.popleft() for _ in range(len(self._unscored))])
+        return self._scored([unscored.popleft() for _ in range(len(unscored))])
 
-    def _scored(self, ended: Sequence[_Ended]) -> list[tuple[_Ended, RewardResult]]:
+    def _scored(self, ended: Sequence[_Ended]) -> list[tuple[int, RewardResult]]:
         if not ended or self._scorer is None:
             return []
-        return list(zip(ended, self._scorer.score_batch([trajectory for _, _, trajectory in ended]), strict=True))
+        results = self._scorer.score_batch([trajectory for _, trajectory in ended])
+        return [(i, scored) for (i, _), scored in zip(ended, results, strict=True)]
 
     def _settle(self, i: int, scored: RewardResult) -> None:
         env, (observation, _, _, _, about) = self.envs[i], self._turns[i]
@@ -214,15 +215,15 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         return list(seed)
 
     def _forget(self) -> None:
-        """Drop what is out; scores that are still to come find another episode."""
+        """Drop what is out; scores that are still to come reach nobody."""
         self._out.clear()
         self._ready.clear()
-        self._unscored.clear()
+        self._unscored = deque()
         self._scorings.clear()
 
 
 _Turn = tuple[str, float, bool, bool, dict[str, Any]]
-_Ended = tuple[int, Episode, Trajectory]
+_Ended = tuple[int, Trajectory]
 
 
 def _open(env: str | Callable[..., gymnasium.Env[Any, Any]], options: Mapping[str, Any]) -> TextEnv:

@@ -226,6 +226,7 @@ def test_scores_of_an_episode_that_was_given_up_do_not_reach_the_next_one():
     envs.recv()
     envs.send(["long answer"], [0])
     envs.async_reset(options={"task_id": "t2"})
+    time.sleep(0.5)  # by now the scores are there
     observations, rewards, _, _, infos = envs.recv()
     assert (observations, rewards.tolist()) == (("Say 2 things.",), [0.0])
     assert "reward_result" not in infos
