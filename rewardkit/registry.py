@@ -187,7 +187,7 @@ class SandboxSpec:
         try:
             return make(**options)
         except ModuleNotFoundError as error:
-            raise self._import_error(error) from error
+            raise _missing_extra(f"sandbox {self.name!r}", self, error) from error
         except RewardkitError:
             raise
         except (TypeError, ValueError) as error:
@@ -198,18 +198,7 @@ class SandboxSpec:
 
     def load(self) -> Any:
         """Return what `factory` names; raises MissingExtraError or PluginError."""
-        module, _, attribute = self.factory.rpartition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            raise self._import_error(error) from error
-        except (Exception, SystemExit) as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise PluginError(f"sandbox {self.name!r} does not load: {problem}") from error
-
-    def _import_error(self, error: ModuleNotFoundError) -> MissingExtraError:
-        cure = f": pip install '{self.owner}[{self.extra}]'" if self.extra else ""
-        return MissingExtraError(f"sandbox {self.name!r} needs {error.name!r}{cure}")
+        return _load_named(f"sandbox {self.name!r}", self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,15 +214,24 @@ class CommandSpec:
 
     def load(self) -> Any:
         """Return the click command; raises MissingExtraError or PluginError."""
-        module, _, attribute = self.factory.rpartition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            cure = f": pip install '{self.owner}[{self.extra}]'" if self.extra else ""
-            raise MissingExtraError(f"the command {self.name!r} needs {error.name!r}{cure}") from error
-        except (Exception, SystemExit) as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise PluginError(f"the command {self.name!r} of {self.owner!r} does not load: {problem}") from error
+        return _load_named(f"the command {self.name!r}", self)
+
+
+def _load_named(what: str, spec: SandboxSpec | CommandSpec) -> Any:
+    """Return what a spec's factory names, or say of `what` why it cannot be had."""
+    module, _, attribute = spec.factory.rpartition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise _missing_extra(what, spec, error) from error
+    except (Exception, SystemExit) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{what} of {spec.owner!r} does not load: {problem}") from error
+
+
+def _missing_extra(what: str, spec: SandboxSpec | CommandSpec, error: ModuleNotFoundError) -> MissingExtraError:
+    cure = f": pip install '{spec.owner}[{spec.extra}]'" if spec.extra else ""
+    return MissingExtraError(f"{what} needs {error.name!r}{cure}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
