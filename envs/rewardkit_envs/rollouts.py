@@ -96,13 +96,13 @@ class Player:
         scorer = open_scorer(rewards, executor) if rewards else None
         if isinstance(inner, TextEnv):
             scorer = scorer or inner.open_rewards(executor)
-            inner.defer_reward = True
         bounded = first.spec is not None and first.spec.max_episode_steps is not None
         another = inner.twin if isinstance(inner, TextEnv) and not bounded else make
-        self._envs = [
-            Transcript(env) if scorer is None else ScoreAtEnd(env, scorer)
-            for env in [first, *(another() for _ in range(concurrency - 1))]
-        ]
+        envs = [first, *(another() for _ in range(concurrency - 1))]
+        for env in envs:
+            if isinstance(env.unwrapped, TextEnv):
+                env.unwrapped.defer_reward = True
+        self._envs = [Transcript(env) if scorer is None else ScoreAtEnd(env, scorer) for env in envs]
         self._idle: SimpleQueue[Transcript] = SimpleQueue()
         for env in self._envs:
             self._idle.put(env)

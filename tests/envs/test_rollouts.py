@@ -170,6 +170,14 @@ def test_environments_of_others_are_played_too(tmp_path):
     assert [line.metadata["return"] for line in lines(tmp_path / "u.jsonl")] == [0.25] * 3
 
 
+def test_a_limit_of_gymnasium_holds(tmp_path):
+    import gymnasium
+
+    spec = gymnasium.envs.registration.EnvSpec("test/Adding-v0", entry_point=Adding, max_episode_steps=1)
+    play(tmp_path / "t.jsonl", "gold", make=lambda: gymnasium.make(spec), episodes=6, concurrency=2)
+    assert {(len(t.steps), t.truncated, t.metadata["reward"]) for t in lines(tmp_path / "t.jsonl")} == {(1, True, 1.0)}
+
+
 class Always:
     def __init__(self, value):
         self.value = value
