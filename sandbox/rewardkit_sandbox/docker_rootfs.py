@@ -16,13 +16,9 @@ from pathlib import Path
 
 from rewardkit.errors import SandboxUnavailableError
 
-PACKAGES = {
-    "python": ("python3", "dash", "libc-bin"),
-    "full": (
-        *("python3", "dash", "libc-bin", "gcc", "g++", "libc6-dev", "nodejs", "bash"),
-        *("coreutils", "diffutils", "findutils", "grep", "mawk", "sed"),
-    ),
-}
+# What python:3.11-slim has, too: an interpreter, shells, and the tools that commands are made of.
+_PYTHON = ("python3", "libc-bin", "dash", "bash", "coreutils", "diffutils", "findutils", "grep", "mawk", "sed")
+PACKAGES = {"python": _PYTHON, "full": (*_PYTHON, "gcc", "g++", "libc6-dev", "nodejs")}
 
 _ACCOUNTS = {
     "passwd": "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
