@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rewardkit_sandbox.inside import usage
+
 _CHUNK = 1 << 16
 _FIRST_LOOK, _NEXT_LOOK = 0.02, 0.04  # seconds between looks at the memory and the CPU time in use
-_PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
-_TICKS = os.sysconf("SC_CLK_TCK")
 _MARK_BYTES = 64
 _MOST_KB = 1 << 40
 _CLAIM = struct.Struct("=xBdQ")  # "X", exit status, CPU seconds, KiB of memory at the peak
@@ -27,6 +27,7 @@ class Job:
         self, pid: int, pipes: tuple[int, int, int], feed: bytes, limits: dict[str, Any], *, control: int = -1
     ) -> None:
         self.pid = pid
+        self.place = usage.place_of(pid)
         self.handle = os.pidfd_open(pid)
         self.stdin, self.stdout, self.stderr = pipes
         self.control = control  # where its process says how far it is: see `hear`
@@ -68,14 +69,14 @@ class Job:
 
     def look(self, pids: list[int]) -> None:
         """Hold its processes together to the limits of memory and of CPU time."""
-        used = sum(map(_resident_kb, pids))
+        used = sum(map(usage.resident_kb, pids))
         limit = self.limits["memory_mb"] * 1024
         if used > limit and len(pids) > 1:  # pages that its processes share were counted for each of them
-            used = sum(map(_proportional_kb, pids))
+            used = usage.together_kb(pids)
         self.peak_kb = max(self.peak_kb, used)
         if used > limit:
             self.stop("memory_mb")
-        times = {pid: _cpu_s(pid) for pid in pids}
+        times = {pid: usage.cpu_s_of(pid) for pid in pids}
         for pid, (own, _) in times.items():
             self.cpu_of[pid] = max(own, self.cpu_of.get(pid, 0.0))
         # Children count for who waits for them, and for nobody when nobody does: those that were seen count anyway.
@@ -88,8 +89,8 @@ class Job:
 
         Until it says "R" (it runs the program) it is ours and to be believed: "P", it has its program; "C", that did
         not compile. Afterwards it may be the program that speaks, and all that counts is "X", its exit status and
-        what it used: that saves waiting for the kernel to take the process apart. A program that lies about its
-        end is ended there and then.
+        what it used: that saves waiting for the kernel to take the process apart, where it is the last of its
+        namespace. A program that lies about its end is ended there and then.
         """
         try:
             said = os.read(self.control, _MARK_BYTES)
@@ -105,18 +106,24 @@ class Job:
         _, runs, claim = self.marks.partition(b"R")
         return bool(runs) and claim[:1] == b"X" and len(claim) >= _CLAIM.size
 
-    def take_claim(self) -> None:
-        """Note the end that its process claims, and end it; it is reaped later."""
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been killed, so that all which is left of it has to go."""
+        return self.stopped or self.limit is not None or bool(self.outcome)
+
+    def take_claim(self) -> bool:
+        """Note the end that its process claims, and end it; returns whether it was alone, and may be reaped later."""
         code, used, peak = _CLAIM.unpack(self.marks.partition(b"R")[2][: _CLAIM.size])
-        peak, before = max(_peak_kb(self.pid), min(peak, _MOST_KB)), sum(_cpu_s(self.pid))
+        peak, before = max(usage.peak_kb(self.pid), min(peak, _MOST_KB)), sum(usage.cpu_s_of(self.pid))
         os.kill(self.pid, signal.SIGKILL)
         used = used if used >= 0 else 0.0  # NaN as well
         self.outcome = {
             "exit": code,
             "wall": time.monotonic() - self.started,
-            "cpu": max(self.cpu_s, before, min(used, before + 1 / _TICKS)),
+            "cpu": max(self.cpu_s, before, min(used, before + 1 / usage.TICKS)),
             "memory": max(self.peak_kb, peak) / 1024,
         }
+        return usage.is_alone(self.pid)
 
     def reap(self, *, wait: bool) -> bool:
         """Let go of its process once the kernel is done with it; returns whether it is."""
@@ -159,11 +166,14 @@ class Job:
         return bool(piece)
 
     def finish(self) -> None:
-        """Reap it and note how it ended."""
-        _, status, usage = os.wait4(self.pid, 0)
+        """Reap it and note how it ended, unless it has said so."""
+        if self.outcome:
+            self.reap(wait=True)
+            return
+        _, status, spent = os.wait4(self.pid, 0)
         os.close(self.handle)
         self.reaped = True
-        used = max(self.cpu_s, usage.ru_utime + usage.ru_stime)
+        used = max(self.cpu_s, spent.ru_utime + spent.ru_stime)
         code = os.waitstatus_to_exitcode(status)
         if self.limit is None and code in (-signal.SIGKILL, -signal.SIGXCPU) and used > 0.7 * self.limits["cpu_s"]:
             self.limit = "cpu_s"
@@ -171,7 +181,7 @@ class Job:
             "exit": code,
             "wall": time.monotonic() - self.started,
             "cpu": used,
-            "memory": max(self.peak_kb, usage.ru_maxrss) / 1024,
+            "memory": max(self.peak_kb, spent.ru_maxrss) / 1024,
         }
 
     def drain(self) -> None:
@@ -223,7 +233,7 @@ class Watch:
         for descriptor in self.serve:
             self.poller.register(descriptor, select.POLLIN)
         for job in jobs:
-            self._add(job.handle, partial(self._end, job))
+            self._add(job.handle, partial(self._finish, job))
             self._add(job.stdout, partial(self._read, job, job.stdout))
             self._add(job.stderr, partial(self._read, job, job.stderr))
             if job.stdin >= 0:
@@ -237,9 +247,9 @@ class Watch:
             now = time.monotonic()
             if now >= self.look:
                 for job in self.running:
-                    job.look(self.members(job))
+                    (usage.kill_all if job.is_ending else job.look)(self.members(job))
                 self.look = now + _NEXT_LOOK
-            waiting = [job for job in self.running if job.limit is None and not job.stopped]
+            waiting = [job for job in self.running if not job.is_ending]
             for job in waiting:
                 if now >= job.deadline:
                     job.stop("wall_s")
@@ -266,54 +276,27 @@ class Watch:
             self._drop(descriptor)
 
     def _hear(self, job: Job, descriptor: int) -> None:
-        if job.hear() and job.limit is None and not job.stopped:
-            self._end(job, job.take_claim)
-        elif job.control < 0:
+        claims = job.hear()
+        if claims and not job.is_ending:
+            if job.take_claim():
+                self._end(job)
+            else:  # what it leaves would live until the kernel is done with it, which it can delay
+                usage.kill_all(self.members(job))
+        if job.control < 0 or claims:
             self._drop(descriptor)
 
-    def _end(self, job: Job, finish: Callable[[], None] | None = None) -> None:
+    def _finish(self, job: Job) -> None:
+        job.finish()
+        self._end(job)
+
+    def _end(self, job: Job) -> None:
         for descriptor in (job.handle, job.stdout, job.stderr, job.stdin, job.control):
             self._drop(descriptor)
-        (finish or job.finish)()
         self.running.remove(job)
         self.on_end(job)
         job.drain()
 
 
-def _cpu_s(pid: int) -> tuple[float, float]:
-    """Return the CPU seconds of a process, and of those that it has waited for."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            own, system, children, theirs = map(int, file.read().rpartition(b")")[2].split()[11:15])
-    except OSError:
-        return 0.0, 0.0
-    return (own + system) / _TICKS, (children + theirs) / _TICKS
-
-
 def claim(code: int, cpu_s: float, peak_kb: int) -> bytes:
     """Return what a process says when its program has ended."""
     return b"X" + _CLAIM.pack(code, cpu_s, peak_kb)[1:]
-
-
-def _peak_kb(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"VmHWM:")), 0)
-    except OSError:
-        return 0
-
-
-def _resident_kb(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE_KB
-    except OSError:
-        return 0
-
-
-def _proportional_kb(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"Pss:")), 0)
-    except OSError:
-        return _resident_kb(pid)

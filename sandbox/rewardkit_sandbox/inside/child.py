@@ -65,6 +65,11 @@ class Order:
         """Where the source is for a run time that reads it from a file; "" where none does."""
         return "" if self.code is None or self.in_process else f"/tmp/main{LANGUAGES[self.language][0]}"
 
+    @property
+    def address_space(self) -> int:
+        """How many bytes this interpreter may map for it."""
+        return (int(self.limits["memory_mb"]) + _AS_MARGIN_MB) << 20
+
     def compiler(self) -> list[str]:
         """Return the command that compiles the code, if there is one."""
         return [] if self.code is None else [word.format(self.source) for word in LANGUAGES[self.language][1]]
@@ -89,9 +94,9 @@ def main(control: int) -> NoReturn:
             os.dup2(link, _LINK)
             os.close(link)
         os.set_inheritable(_LINK, True)
-    _lower_limits(order)
     write_files(order)
     if order.direct:
+        _lower_limits(order)
         _run_once(order, control)
     _run_all(order, control)
 
@@ -112,11 +117,14 @@ def _run_all(order: Order, control: int) -> NoReturn:
     runner = runs.Runner(control, order.limits)
     if order.in_process:
         runner.tell("compile")
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        _limit(resource.RLIMIT_AS, order.address_space, for_good=False)
         if problem := compile_python(order):
             runner.refuse(problem)
+        resource.setrlimit(resource.RLIMIT_AS, before)
         runner.tell("run")
     elif compiler := order.compiler():
-        job = runner.run(lambda: _replace(compiler, order), b"")
+        job = runner.run(lambda: _become_run(order, compiler), b"")
         if job.outcome["exit"] or job.limit:
             runner.send("compile", job, {})
             os._exit(1)
@@ -132,9 +140,17 @@ def _run_all(order: Order, control: int) -> NoReturn:
                 write_files(order)
             except (OSError, RecursionError):
                 break  # the inputs that are left get a place of their own
-        job = runner.run(lambda: become(order), content)
+        job = runner.run(lambda: _become_run(order), content)
         runner.send("run", job, runs.fetch(order.fetch, int(order.limits["disk_mb"]) << 20))
     os._exit(0)
+
+
+def _become_run(order: Order, command: list[str] | None = None) -> NoReturn:
+    """Become one run of the program, or its compiler; this process alone has the limits, not the one that watches."""
+    _lower_limits(order)
+    if command:
+        _replace(command, order)
+    become(order)
 
 
 def write_files(order: Order) -> None:
@@ -156,12 +172,15 @@ def become(order: Order, control: int | None = None) -> NoReturn:
     if order.compiled is None:
         _replace(order.command(), order)
     os.environ.update(order.env)
-    status = _execute(order.compiled, order.argv, reseed=b"random" in (order.code or b""))
-    if control is not None and os.getpid() == 1:  # and not a fork of the program that came here, too
-        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        cpu_s, peak_kb = sum(u.ru_utime + u.ru_stime for u in usage), max(u.ru_maxrss for u in usage)
-        frames.write(control, capture.claim(status, cpu_s, peak_kb))
-    os._exit(status)
+    status = 1
+    try:
+        status = _execute(order.compiled, order.argv, reseed=b"random" in (order.code or b""))
+        if control is not None and os.getpid() == 1:  # and not a fork of the program that came here, too
+            usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            cpu_s, peak_kb = sum(u.ru_utime + u.ru_stime for u in usage), max(u.ru_maxrss for u in usage)
+            socket.socket(fileno=control).sendall(capture.claim(status, cpu_s, peak_kb))
+    finally:  # the program may have closed what it did not know, or opened something else in its place
+        os._exit(status)
 
 
 def rehearse() -> None:
@@ -263,11 +282,15 @@ def _print_error(error: BaseException) -> None:
 
 
 def _lower_limits(order: Order) -> None:
-    """Lower the ceilings to this program's own limits."""
-    cpu = max(1, round(order.limits["cpu_s"] + 0.499))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-    processes = int(order.limits["processes"])
-    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    """Lower the ceilings of the process that becomes the program to the program's own limits."""
+    _limit(resource.RLIMIT_CPU, max(1, round(order.limits["cpu_s"] + 0.499)))
+    _limit(resource.RLIMIT_NPROC, int(order.limits["processes"]))
     if order.in_process:  # other run times reserve far more address space than they use
-        size = (int(order.limits["memory_mb"]) + _AS_MARGIN_MB) << 20
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        _limit(resource.RLIMIT_AS, order.address_space)
+
+
+def _limit(kind: int, value: int, *, for_good: bool = True) -> None:
+    """Lower one limit; `for_good`, so that it cannot be raised again."""
+    hard = resource.getrlimit(kind)[1]
+    lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (lower, lower if for_good else hard))

@@ -89,6 +89,10 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 }
 _CLONE, _CLONE3, _SOCKET, _IOCTL = (56, 220), (435, 435), (41, 198), (16, 29)
 _PRLIMIT, _SOCKETPAIR = (302, 261), (53, 199)
+# sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr
+_SCHEDULING = ((142, 118), (144, 119), (203, 122), (314, 274))
+# setpriority, ioprio_set; and the word that says that it is for one process
+_OF_PROCESS = (((141, 140), 0), ((251, 30), 1))
 
 
 def build_filter(machine: str) -> bytes:
@@ -109,6 +113,13 @@ def build_filter(machine: str) -> bytes:
     for call in (_SOCKET, _SOCKETPAIR):
         code += _when(call[column], first, [_op(_EQUAL, _AF_UNIX, 1, 0), _refuse(_EAFNOSUPPORT)])
     code += _when(_PRLIMIT[column], first, [_op(_EQUAL, 0, 1, 0), _refuse(_EPERM)])  # of itself only
+    # The first process may be ours, which watches the program's runs: nobody may put it behind all others.
+    not_the_first = _op(_EQUAL, 1, 0, 1), _refuse(_EPERM)
+    for call in _SCHEDULING:
+        code += _when(call[column], first, [*not_the_first])
+    for call, process in _OF_PROCESS:
+        one = [_op(_EQUAL, process, 1, 0), _refuse(_EPERM), _op(_LOAD, second), *not_the_first]
+        code += _when(call[column], first, one)
     for command in (_TIOCSTI, _TIOCLINUX):
         code += _when(_IOCTL[column], second, [_op(_EQUAL, command, 0, 1), _refuse(_EPERM)])
     return b"".join([*code, _op(_RETURN, _ALLOW)])

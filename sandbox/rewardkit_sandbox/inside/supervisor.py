@@ -17,11 +17,12 @@ import sys
 import time
 from typing import Any
 
-from rewardkit_sandbox.inside import capture, frames, runs, walls, zygote
+from rewardkit_sandbox.inside import capture, frames, runs, usage, walls, zygote
 
 _FIRST_DESCRIPTOR = 32  # what the supervisor keeps is above what programs count on
 _FIRST_PIECE = 1 << 15  # bytes of an order that go with the descriptors
 _MOST_DYING = 4  # programs that have ended while the kernel still takes them apart
+_LOOK_S = 0.1  # between looks at what the compiler of a program uses
 _START_S = 20.0  # seconds that a copy may take to get behind its wall on a machine that is very busy
 
 
@@ -56,6 +57,18 @@ class Spare:
     def job(self, stdin: bytes, limits: dict[str, Any]) -> capture.Job:
         """Return the job to watch when its program takes its place."""
         return capture.Job(self.pid, self.pipes, stdin, limits, control=self.control.detach())
+
+    def hear(self) -> bytes:
+        """Return the next piece of what it reports, nothing when it has ended."""
+        try:
+            return self.control.recv(1 << 20)
+        except ConnectionResetError:  # before it was told that it was enough
+            return b""
+
+    def left_s(self, started: float, limits: dict[str, Any]) -> float:
+        """Return how many seconds it may go on compiling what it `started` to, 0 when its CPU time is over."""
+        over = sum(usage.cpu_s_of(self.pid)) > limits["cpu_s"]
+        return 0.0 if over else started + float(limits["wall_s"]) - time.monotonic()
 
     def discard(self) -> tuple[int, float]:
         """End and reap it, and all in its namespace; returns how it had ended and the CPU seconds that it used."""
@@ -138,6 +151,8 @@ class Supervisor:
         self.collect()
         self.spares.sort(key=lambda spare: spare.network)  # a program that is alone leaves that one for others
         spares = [self.spares.pop(0) for _ in programs]
+        if self.dying and _sockets_have_names():  # they can be read until their process is gone
+            self.bury(0)
         parts = frames.split(payload, [size for p in programs for size in (p["order"], p["stdin"])])
         if programs[0]["direct"]:
             self.run_direct(programs, spares, parts)
@@ -158,8 +173,13 @@ class Supervisor:
         self.fill()  # while the program runs
         self.watch(jobs, on_end)
         self.send({"done": [job.report() for job in jobs]}, *(text for job in jobs for text in job.output))
-        self.dying = [job for job in self.dying + jobs if not job.reap(wait=False)]
-        while len(self.dying) > _MOST_DYING:
+        self.dying += jobs
+        self.bury(_MOST_DYING)
+
+    def bury(self, most: int) -> None:
+        """Reap programs that have ended, and wait while there are more than `most` that the kernel takes apart."""
+        self.dying = [job for job in self.dying if not job.reap(wait=False)]
+        while len(self.dying) > most:
             self.dying.pop(0).reap(wait=True)
 
     def watch(self, jobs: list[capture.Job], on_end: Any) -> None:
@@ -173,7 +193,7 @@ class Supervisor:
             return (
                 strangers
                 if len(jobs) == 1 and not self.dying
-                else [pid for pid in strangers if _place(pid) == _place(job.pid)]
+                else [pid for pid in strangers if usage.place_of(pid) == job.place]
             )
 
         capture.Watch(jobs, members=members, on_end=on_end, others={self.host_in: self.listen}).run()
@@ -205,10 +225,11 @@ class Supervisor:
                 continue
             if frames.wanted(buffer) > most:
                 raise OSError("a run reports more than its limits allow")
-            until = started + limits["wall_s"] if started else deadline
-            ready, _, _ = select.select(
-                [spare.control.fileno(), self.host_in], [], [], max(0.0, until - time.monotonic())
-            )
+            left_s = spare.left_s(started, limits) if started else deadline - time.monotonic()
+            streams = [spare.control.fileno(), self.host_in]
+            ready, _, _ = select.select(streams, [], [], min(max(0.0, left_s), _LOOK_S))
+            if not ready and left_s > 0:
+                continue
             if not ready and started:
                 break
             if not ready:
@@ -217,11 +238,7 @@ class Supervisor:
                 self.listen()
                 self.tell_enough(spare)
             if spare.control.fileno() in ready:
-                try:
-                    piece = spare.control.recv(1 << 20)
-                except ConnectionResetError:  # it had ended before it was told that it was enough
-                    break
-                if not piece:
+                if not (piece := spare.hear()):
                     break
                 buffer += piece
         code, used = spare.discard()
@@ -289,9 +306,7 @@ def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
     return supervisor
 
 
-def _place(pid: int) -> str:
-    """Return the pid namespace of a process, "" for one that is gone."""
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
-    except OSError:
-        return ""
+def _sockets_have_names() -> bool:
+    """Return whether a unix socket of this network has a name, which programs could leave to others."""
+    with open("/proc/net/unix", "rb") as table:
+        return any(len(line.split(None, 7)) > 7 for line in list(table)[1:])

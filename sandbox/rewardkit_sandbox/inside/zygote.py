@@ -73,6 +73,7 @@ def _become(descriptors: list[int], isolate: Callable[[], None]) -> None:
         for number, descriptor in enumerate(descriptors[1:]):
             os.dup2(descriptor, number)
         os.closerange(3, _CONTROL)
+        os.setsid()  # else a signal to its process group would reach the supervisor and the zygote
         isolate()
         child.rehearse()
     except BaseException as error:

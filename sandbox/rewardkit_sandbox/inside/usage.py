@@ -1,0 +1,96 @@
+"""What `/proc` tells of processes: where they are, what they use, who they left. Knows nothing of programs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+_PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+_PATIENCE_S = 0.25  # of CPU time for counting shared pages: there may be billions of them
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def place_of(pid: int) -> str:
+    """Return the pid namespace of a process, "" for one that is gone."""
+    for thread in _threads(pid):
+        try:
+            return os.readlink(f"{thread}/ns/pid")
+        except OSError:
+            continue
+    return ""
+
+
+def _threads(pid: int) -> Iterator[str]:
+    """Yield where a process is in `/proc`, then its threads: of a first thread that has ended little is to be read."""
+    yield f"/proc/{pid}"
+    try:
+        yield from [f"/proc/{pid}/task/{name}" for name in os.listdir(f"/proc/{pid}/task") if name != str(pid)]
+    except OSError:
+        return
+
+
+def is_alone(pid: int) -> bool:
+    """Return whether a process, killed so that it makes no more of them, has neither threads nor children."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            threads = int(file.read().rpartition(b")")[2].split()[17])
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return threads < 2 and not file.read()
+    except OSError:
+        return False
+
+
+def kill_all(pids: list[int]) -> None:
+    """Kill processes, those that are gone left out."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def cpu_s_of(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds of a process, and of those that it has waited for."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            own, system, children, theirs = map(int, file.read().rpartition(b")")[2].split()[11:15])
+    except OSError:
+        return 0.0, 0.0
+    return (own + system) / TICKS, (children + theirs) / TICKS
+
+
+def peak_kb(pid: int) -> int:
+    """Return the most memory that a process has had, in KiB; 0 when that is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"VmHWM:")), 0)
+    except OSError:
+        return 0
+
+
+def resident_kb(pid: int) -> int:
+    """Return the memory that a process has, in KiB, with what it shares."""
+    for thread in _threads(pid):
+        try:
+            with open(f"{thread}/statm", "rb") as file:
+                if pages := int(file.read().split()[1]):
+                    return pages * _PAGE_KB
+        except OSError:
+            continue
+    return 0
+
+
+def together_kb(pids: list[int]) -> int:
+    """Return what processes use that share pages; past `_PATIENCE_S` of counting, the rest as if they shared none."""
+    stop = time.process_time() + _PATIENCE_S
+    return sum(_proportional_kb(pid) if time.process_time() < stop else resident_kb(pid) for pid in pids)
+
+
+def _proportional_kb(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"Pss:")), 0)
+    except OSError:
+        return resident_kb(pid)
