@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 CHECKS := ruff-check ruff-format mypy pyright lint-imports wheel docs pytest
 
-.PHONY: help demo test lint bench docs-serve constraints clean $(CHECKS)
+.PHONY: help demo test lint train-demo bench docs-serve constraints clean $(CHECKS)
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -52,6 +52,10 @@ docs-serve: $(VENV)/.installed-all ## Serve the documentation while it is writte
 pytest: $(VENV)/.installed-all
 	@$(BIN)/python -m pytest
 
+train-demo: $(VENV)/.installed-train ## Train two small networks inside rewardkit/Math-v0 (minutes, and a large download)
+	@$(BIN)/python examples/train_ppo_env.py
+	@TRL_EXPERIMENTAL_SILENCE=1 $(BIN)/python examples/train_grpo_trl.py
+
 bench: $(VENV)/.installed-bench ## Run the benchmarks; each prints its figures, its peers and its limits
 	@failed=; for bench in benchmarks/bench_*.py benchmarks/soak_*.py benchmarks/fresh_*.py; do \
 	  echo "== $$bench"; $(BIN)/python $$bench || failed="$$failed $$bench"; \
@@ -89,4 +93,9 @@ $(VENV)/.installed-all: $(VENV)/.installed
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "installing what the benchmarks compare with into $(VENV)"
 	@$(PIP_INSTALL) --group test --group bench
+	@touch $@
+
+$(VENV)/.installed-train: $(VENV)/.installed
+	@echo "installing what the examples that train need into $(VENV)"
+	@$(PIP_INSTALL) --group train
 	@touch $@
