@@ -67,8 +67,8 @@ class Busy(Waiting):
     """Keeps a processor busy; for a worker process, which gives it one trajectory after the other."""
 
     def score_batch(self, batch: Sequence[Trajectory], /) -> list[Score]:
-        """Compute for 1 ms, and give 1 to each."""
-        spin(0.001 * len(batch))
+        """Compute for 0.4 ms, and give 1 to each."""
+        spin(0.0004 * len(batch))
         return [Score(value=1.0)] * len(batch)
 
 
