@@ -112,10 +112,7 @@ class End:
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name in _REBUILT and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind:
             args = _REBUILT[name][1](value)
-            if (
-                not (kind is range and abs(value.stop - value.start) > 1 << 20)
-                and getattr(value, "tzinfo", None) is None
-            ):
+            if not (kind is range and _is_long(value)) and getattr(value, "tzinfo", None) is None:
                 return ["new", name, *[self.encode(arg, depth + 1) for arg in args]]
         for base in _PLAIN:
             equals: Any = base.__eq__
@@ -125,20 +122,22 @@ class End:
             return ["type", value.__name__]
         return self.export(value, depth)
 
-    def decode(self, coded: Any) -> Any:
+    def decode(self, coded: Any, depth: int = 0) -> Any:
         """Return the value that `coded` stands for; whatever is malformed raises some Exception."""
         kind = type(coded)
         if kind in _SCALARS or kind is str or kind is int:
             return coded
+        if depth > DEEPEST:
+            raise TooLargeError(f"a value of more than {DEEPEST} levels cannot cross")
         tag, *parts = coded
         if tag == "dict":
-            items = [self.decode(part) for part in parts]
+            items = [self.decode(part, depth + 1) for part in parts]
             return dict(zip(items[::2], items[1::2]))
         if tag in ("list", "tuple"):
-            items = [self.decode(part) for part in parts]
+            items = [self.decode(part, depth + 1) for part in parts]
             return items if tag == "list" else tuple(items)
         if tag in ("set", "frozenset"):
-            unique = {self.decode(part) for part in parts}  # item by item, so that an alarm gets through
+            unique = {self.decode(part, depth + 1) for part in parts}  # item by item, so that an alarm gets through
             return unique if tag == "set" else frozenset(unique)
         if tag == "i":
             return _integer(*parts)
@@ -149,7 +148,7 @@ class End:
         if tag == "type":
             return _NAMED[parts[0]]
         if tag == "new":
-            return _rebuilt(parts[0], [self.decode(part) for part in parts[1:]])
+            return _rebuilt(parts[0], [self.decode(part, depth + 1) for part in parts[1:]])
         return self.take(tag, parts)
 
     def encode_error(self, error: BaseException) -> Any:
@@ -210,4 +209,11 @@ def _rebuilt(name: str, args: list[Any]) -> Any:
     if tuple(map(type, args)) != wanted:
         raise TypeError(f"{name} is not made of {args!r:.80}")
     module, _, kind = name.rpartition(".")
-    return getattr(importlib.import_module(module), kind)(*args)
+    value = getattr(importlib.import_module(module), kind)(*args)
+    if type(value) is range and _is_long(value):
+        raise TooLargeError("a range is too long")  # it could not cross back
+    return value
+
+
+def _is_long(numbers: range) -> bool:
+    return abs(numbers.stop - numbers.start) > 1 << 20

@@ -302,6 +302,30 @@ def test_what_a_program_returns_does_not_make_its_tests_look_broken(sandbox):
     assert score(sandbox, code, {"test_list": ["assert same([[[deep(199)]]]) == 1"]}).value == 0
 
 
+_UNBOUND = """
+import sys
+values = sys.modules["rewardkit_sandbox.inside.values"]
+serving = sys.modules["rewardkit_sandbox.inside.serving"]
+sys.setrecursionlimit(10**6)
+values.DEEPEST, encode = 10**9, serving.Candidate.encode
+"""
+
+
+@pytest.mark.parametrize("depth", [300, 1100, 1900, 3000])
+def test_a_value_that_is_too_deep_to_be_read_is_the_programs_fault(sandbox, depth):
+    deep = f"{_UNBOUND}def add(a, b):\n    v = []\n    for _ in range({depth}): v = [v]\n    return v\n"
+    assert statuses(score(sandbox, deep, CALLS)) == ["forged"] * 3
+
+
+def test_a_value_that_could_not_cross_back_is_the_programs_fault(sandbox):
+    endless = "['new', 'builtins.range', 0, 1 << 40, 1]"
+    forged = (
+        f"serving.Candidate.encode = lambda end, value, depth=0: {endless} if value == 'all' else encode(end, value)"
+    )
+    code = f"{_UNBOUND}{forged}\ndef add(a, b): return 'all'\n"
+    assert statuses(score(sandbox, code, {"test_list": ["assert add(add(1, 2), 3) == 6"]})) == ["forged"]
+
+
 def test_what_a_program_says_can_be_written_down(sandbox):
     found = score(sandbox, "def add(a, b): raise ValueError('\\ud800')", CALLS)
     assert json.dumps(found.metadata, ensure_ascii=False).encode()
