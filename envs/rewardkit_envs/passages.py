@@ -68,9 +68,10 @@ class Bm25:
         if not words or not self.passages:
             return []
         if self._index is None:
-            self._index = bm25s.BM25()
             corpus = [_words(f"{passage.title} {passage.text}") or ["\0"] for passage in self.passages]
-            self._index.index(corpus, show_progress=False)
+            index = bm25s.BM25()
+            index.index(corpus, show_progress=False)
+            self._index = index  # only now that it is whole: other threads search the same passages
         return _best(self.passages, self._index.get_scores(words), k)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
+import bm25s
 import gymnasium
 import numpy as np
 import pytest
@@ -226,6 +228,22 @@ def test_bm25_ranks_by_rare_words_and_keeps_ties_in_order():
     assert [p.id for p in alike.find("pear", 4)] == ["2", "4", "6", "8"]
     assert [p.id for p in Bm25(open_passages(["天空是蓝的", "海是绿的"])).find("海的颜色", 1)] == ["2"]
     assert Bm25([]).find("x", 3) == []
+
+
+def test_bm25_is_searched_by_other_threads_while_its_index_is_being_built(monkeypatch):
+    passages = Bm25(open_passages(["red apple", "green pear"]))
+    build, meanwhile = bm25s.BM25.index, []
+
+    def build_while_another_searches(index, corpus, **options):
+        if not meanwhile:
+            meanwhile.append("started")
+            with ThreadPoolExecutor(1) as other:
+                meanwhile.append(other.submit(passages.find, "pear", 1).result(timeout=10))
+        build(index, corpus, **options)
+
+    monkeypatch.setattr(bm25s.BM25, "index", build_while_another_searches)
+    assert [p.id for p in passages.find("apple", 1)] == ["1"]
+    assert [p.id for p in meanwhile[1]] == ["2"]
 
 
 def test_bm25_finds_the_gold_passage_of_natural_questions(shared):
