@@ -36,8 +36,11 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
+            kind = "number" if name in ("wall_s", "cpu_s") else "whole number"
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-                raise ConfigError(f"the limit {name}={value!r} must be a positive number")
+                raise ConfigError(f"the limit {name}={value!r} must be a positive {kind}")
+            if kind == "whole number" and not isinstance(value, int):
+                raise ConfigError(f"the limit {name}={value!r} must be a positive {kind}")
 
     def within(self, ceiling: Limits) -> Limits:
         """Return these limits, each lowered to that of `ceiling`."""
@@ -80,7 +83,7 @@ class Program:
             raise ConfigError("a program with a peer has no inputs, and its peer has neither inputs nor a peer")
         for path in (*self.files, *self.fetch):
             parts = path.split("/")
-            if "\0" in path or path[:1] in ("", "/") or not path.strip("./") or ".." in parts:
+            if "\0" in path or path[:1] in ("", "/") or {*parts} <= {"", "."} or ".." in parts:
                 raise ConfigError(f"the file {path!r} must be a relative path without '..'")
             if path in self.files and any("/".join(parts[:n]) in self.files for n in range(1, len(parts))):
                 raise ConfigError(f"the file {path!r} lies in one that is no folder, but a file itself")

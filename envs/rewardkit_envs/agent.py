@@ -116,11 +116,13 @@ class AgentEnv(TextEnv):
             reply = Reply(text="", memory=scene.memory, over=True)
         else:
             reply = self._reply(scene.memory, *call)
-        scene = self.episode.memory = replace(scene, memory=reply.memory)
-        if reply.over or len(self.episode.steps) + 1 >= self.max_turns:
-            evidence = self.world.evidence(self.episode.task, scene.memory)
-            made["final_state"] = {**evidence, "answer": scene.answer}
+        self.episode.memory = replace(scene, memory=reply.memory)
         return Turn(observation=reply.text, terminated=reply.over, reward=reply.reward, metadata=made)
+
+    def evidence(self) -> dict[str, Any]:
+        """Return what the world has become, and the answer."""
+        scene: Scene = self.episode.memory
+        return {"final_state": {**self.world.evidence(self.episode.task, scene.memory), "answer": scene.answer}}
 
     def gold(self) -> str:
         """Return the call that the world knows, or else the next one of the task's own plan that was not made yet."""

@@ -153,7 +153,13 @@ class CodeEnv(TextEnv):
         if given or not isinstance(code, str) or not isinstance(stdin, str):
             return 'run takes {"code": text, "stdin": text}.'
         ended = self._sandbox.run(
-            Program(code=code, stdin=stdin.encode(), files=self.episode.memory, fetch=("*",), limits=self._limits)
+            Program(
+                code=code,
+                stdin=stdin.encode(errors="replace"),
+                files=self.episode.memory,
+                fetch=("*",),
+                limits=self._limits,
+            )
         )
         if sum(map(len, ended.files.values())) > _MOST_BYTES:
             return f"{shown(ended)}\n(the files are more than 1 MiB, so they were not kept)"

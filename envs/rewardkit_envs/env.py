@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -119,6 +119,10 @@ class TextEnv(gymnasium.Env[str, str]):
         """
         raise NotImplementedError
 
+    def evidence(self) -> Mapping[str, Any]:
+        """Return what the last step's metadata must say of how the episode ended, for rewards; may raise as `act`."""
+        return {}
+
     def gold(self) -> str:
         """Return an action that a perfect agent might take now; raises ConfigError for tasks without a known answer."""
         raise ConfigError(f"{type(self).__name__} knows no gold policy")
@@ -162,10 +166,12 @@ class TextEnv(gymnasium.Env[str, str]):
         broken: Failure | None = None
         try:
             turn = self.act(action)
+            ends = turn.terminated or len(episode.steps) + 1 >= self.max_turns
+            metadata = {**turn.metadata, **self.evidence()} if ends else turn.metadata
         except RewardError as error:
-            turn, broken = Turn(), failure_of(type(self).__name__, error)
+            turn, metadata, broken = Turn(), {}, failure_of(type(self).__name__, error)
         message = Message(role="assistant", content=action)
-        episode.steps.append(Step(observation=episode.seen, action=message, reward=turn.reward, metadata=turn.metadata))
+        episode.steps.append(Step(observation=episode.seen, action=message, reward=turn.reward, metadata=metadata))
         episode.seen = _as_messages(turn.observation)
         episode.terminated = turn.terminated
         episode.truncated = not turn.terminated and len(episode.steps) >= self.max_turns
@@ -175,6 +181,19 @@ class TextEnv(gymnasium.Env[str, str]):
         elif (episode.terminated or episode.truncated) and not self.defer_reward:
             reward = self.settle(self._scored())
         return _text(episode.seen), reward, episode.terminated, episode.truncated, self._info()
+
+    def truncate(self) -> None:
+        """End a running episode where it stands, for a caller whose steps or tokens ran out; `settle` pays for it."""
+        episode = self.episode
+        if episode.over:
+            return
+        episode.truncated = True
+        try:
+            if episode.steps and (found := self.evidence()):
+                last = episode.steps[-1]
+                episode.steps[-1] = replace(last, metadata={**last.metadata, **found})
+        except RewardError as error:
+            self.settle(RewardResult(total=None, failures=(failure_of(type(self).__name__, error),)))
 
     def settle(self, result: RewardResult | None) -> float:
         """Take the reward of the finished episode (None: what its steps paid) and return the number to pay.

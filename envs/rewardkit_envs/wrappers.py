@@ -59,6 +59,8 @@ class Transcript(gymnasium.Wrapper[str, str, str, str]):
             message = Message(role="assistant", content=action)
             self._steps.append(Step(observation=self._seen, action=message, reward=reward))
             self._seen = (Message(role="user", content=observation),)
+        elif truncated:
+            self._inner.truncate()  # by a wrapper, such as TimeLimit
         self._over = bool(terminated), bool(truncated)
         return observation, reward, *self._over, {**about, "messages": self.messages}
 

@@ -132,11 +132,16 @@ class Player:
         return self.observation
 
     def finish(self, action: str | None = None) -> None:
-        """End the episode if it still runs, after one last action if there is one."""
+        """End the episode if it still runs, after one last action if there is one; silence all along is one, too."""
+        if action is None and not self.acted and self.scorer is not None:
+            action = ""
         if not self.over and action is not None:
             self.act(action)
         if not self.over and self.scorer is not None:
-            self.env.unwrapped.episode.truncated = True
+            inner = self.env.unwrapped
+            inner.truncate()
+            if inner.episode.result is not None:  # it broke off
+                self.paid = None
         self.over = True
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def agent_classes(
             """Return OpenRLHF's response for one sample."""
             response = await super().execute(*args, **named)
             (player,) = playing.get()
-            player.finish()
+            await asyncio.to_thread(player.finish)
             if player.due:
                 earned, logs = await _earned(player, missing)
                 response.update(reward=earned, scores=earned, extra_logs=logs)

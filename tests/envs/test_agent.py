@@ -22,6 +22,7 @@ from rewardkit_envs.testing import EnvContract
 from rewardkit_envs.worlds.shell import ShellWorld
 from rewardkit_envs.worlds.toolbox import ToolWorld
 from rewardkit_envs.worlds.world import Tool, World
+from rewardkit_envs.wrappers import ScoreAtEnd
 
 
 class Deposit:
@@ -179,6 +180,29 @@ def test_the_goal_counts_where_turns_run_out_too():
     env = make_bank(max_turns=1)
     _, steps = played(call("deposit", account="ann", amount=7), env=env, task="pay-7")
     assert steps[0][1:4] == (1.0, False, True)
+
+
+def test_the_goal_counts_where_the_caller_ends_the_episode():
+    for action, paid in ((call("deposit", account="ann", amount=7), 1.0), ("I have paid.", 0.0)):
+        env, _ = played(action, env=make_bank(defer_reward=True), task="pay-7")
+        env.truncate()
+        assert env.settle(Scorer(["goal_state"]).score(env.trajectory)) == paid
+        bounded = gymnasium.make("rewardkit/Agent-v0", world=ToolWorld(bank), tasks=TASKS, reward=None)
+        scored = ScoreAtEnd(gymnasium.wrappers.TimeLimit(bounded, 1), "goal_state")
+        scored.reset(options={"task_id": "pay-7"})
+        assert scored.step(action)[1:4] == (paid, False, True)
+
+
+def test_a_sandbox_that_fails_at_the_end_is_not_the_agents_fault():
+    class Broken(ToolWorld):
+        def evidence(self, task, memory):
+            raise SandboxError("the daemon is gone")
+
+    for end in (lambda env: env.truncate(), lambda env: env.step(call("finish"))):
+        env, _ = played("Hm.", env=AgentEnv(world=Broken(bank), tasks=TASKS))
+        end(env)
+        assert env.episode.truncated
+        assert env.episode.result.failures[0].kind == "sandbox"
 
 
 def test_neither_goal_nor_plan_is_shown():

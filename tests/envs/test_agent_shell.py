@@ -135,6 +135,12 @@ def test_names_that_no_dictionary_of_files_should_hold_are_left_behind(env):
     assert env.step(run("ls"))[0] == "ok"
 
 
+def test_files_named_by_dots_alone_stay(env):
+    start(env)
+    env.step(run("echo 1 > ...; echo 2 > ' '"))
+    assert env.step(run("cat ... ' '"))[0] == "1\n2"
+
+
 def test_the_shelf_of_the_workspace_cannot_be_forged(env):
     hostile = [
         "[]",
@@ -215,6 +221,13 @@ def test_a_hidden_check_runs_beside_the_agents_files_and_cannot_be_replaced(env)
     assert env.trajectory.steps[-1].metadata["final_state"]["files"] == {
         "double.py": "def double(x):\n    return 2 * x\n"
     }
+
+
+@pytest.mark.parametrize("name", ["subprocess", "json", "os", "main"])
+def test_the_agents_modules_do_not_take_the_place_of_those_that_run_the_check(env, name):
+    start(env, goal={"commands": [{"command": "grep -q done report.txt"}]})
+    env.step(call("write_file", path=f"{name}.py", content="import os\nos._exit(0)\n"))
+    assert env.step(call("finish"))[1] == 0.0
 
 
 def test_long_files_and_files_that_are_no_text_are_saved_as_digests(env):

@@ -144,6 +144,7 @@ def test_a_snippet_reads_standard_input_and_keeps_its_files(sandbox):
         ('{"name": "submit", "arguments": {"code": "print()"}}', "in a ```python fence"),
         ('{"name": "run", "arguments": {"code": 3}}', "run takes"),
         ('{"name": "run", "arguments": {"code": "print()", "input": "x"}}', "run takes"),
+        ('{"name": "run", "arguments": {"code": "print(input())", "stdin": "\\ud800"}}', "?"),
         ("Action: jump\nAction Input: high", "no tool 'jump'"),
         ("", "no python code found"),
     ],

@@ -8,7 +8,7 @@ from rewardkit.errors import ConfigError
 from rewardkit.programs import Execution, Limits, Program
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../up", "a/../b", ".", "./", "a\0b"])
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../up", "a/../b", ".", "./", "./.", "a\0b"])
 def test_a_file_outside_the_programs_directory_is_refused(path):
     for fields in ({"files": {path: b""}}, {"fetch": (path,)}):
         with pytest.raises(ConfigError, match="must be a relative path"):
@@ -22,10 +22,8 @@ def test_a_file_in_another_file_is_refused(files):
 
 
 def test_files_beside_each_other_are_taken():
-    assert (
-        len(Program(code="", files=dict.fromkeys(("a", "ab", "b/a", "b/c/a", "..b"), b""), fetch=("*", "a/b")).files)
-        == 5
-    )
+    names = ("a", "ab", "b/a", "b/c/a", "..b", "...")
+    assert len(Program(code="", files=dict.fromkeys(names, b""), fetch=("*", "a/b")).files) == 6
 
 
 @pytest.mark.parametrize(("name", "text"), [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "\0")])
@@ -52,6 +50,13 @@ def test_a_program_with_nothing_to_run_is_refused_and_so_are_inputs_beside_a_pee
 def test_limits_are_positive_numbers(value):
     with pytest.raises(ConfigError, match="wall_s"):
         Limits(wall_s=value)
+
+
+def test_limits_of_what_comes_in_pieces_are_whole_numbers():
+    assert Limits(wall_s=0.5, cpu_s=0.5)
+    for name in ("memory_mb", "processes", "disk_mb", "files", "output_kb"):
+        with pytest.raises(ConfigError, match=f"{name}=32.0 must be a positive whole number"):
+            Limits(**{name: 32.0})
 
 
 def test_limits_are_lowered_to_a_ceiling_and_never_raised():

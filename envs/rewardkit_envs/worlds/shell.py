@@ -184,7 +184,10 @@ def _cut(text: str, longest: int) -> str:
 
 # What runs in the sandbox, around the agent's command.
 _RUNNER = r"""
-import json, os, subprocess, sys
+import os, sys
+
+sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # or the agent's subprocess.py would run
+import json, subprocess
 
 orders = json.load(sys.stdin)
 for path in orders["directories"]:

@@ -100,6 +100,19 @@ def test_words_after_the_tool_act_are_no_action():
     assert episode_reward([said("Done, it was 5")], environments=[environment]) == [1.0]
 
 
+def test_who_stops_before_the_goal_is_paid_nothing_and_not_masked():
+    paying = environment_factory("rewardkit/Agent-v0", executor="serial")()
+    ending = environment_factory("rewardkit/Agent-v0", executor="serial", get_reward=False)()
+    for content, paid in (("hello", 1.0), ("hell", 0.0)):
+        for environment in (paying, ending):
+            environment.reset(task_id="shell/greeting", prompt="")
+            environment.write_file(path="greeting.txt", content=content)
+        assert paying.get_reward() == paid
+        assert episode_reward([said("I am done.")], environments=[ending]) == [paid]
+    paying.reset(task_id="shell/greeting", prompt="")
+    assert paying.get_reward() == 0.0
+
+
 def test_a_sandbox_that_fails_masks_the_sample():
     environment = environment_factory("trainers_test/Broken-v0", executor="serial")()
     environment.reset(task_id="2+2", prompt="")
