@@ -14,6 +14,8 @@ from typing import Any
 
 LONGEST = 65_536
 """A text with a call may have so many characters."""
+DEEPEST = 100
+"""Objects and lists of a call may be so deep in each other: far from where copying them fails."""
 
 _ACTION = re.compile(r"^[ \t]*Action[ \t]*:(.*)$", re.M)
 _INPUT = re.compile(r"^[ \t]*Action Input[ \t]*:", re.M)
@@ -46,6 +48,9 @@ class Malformed:
     """Why a text that tries to make a call makes none; one sentence for the agent."""
 
     reason: str
+
+
+_TOO_DEEP = Malformed("This JSON is nested too deeply.")
 
 
 def parse_call(text: str, names: Collection[str], *, final: str | None = None) -> Call | Malformed | None:
@@ -218,7 +223,7 @@ def _arguments(text: str) -> Mapping[str, Any] | Malformed:
 def _decoded(text: str) -> Any:
     """Return the JSON value that `text` is, or Malformed."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return Malformed(_NOTHING_BEHIND)
@@ -226,7 +231,13 @@ def _decoded(text: str) -> Any:
     except ValueError as error:
         return Malformed(f"This is no JSON: {error}.")
     except RecursionError:
-        return Malformed("This JSON is nested too deeply.")
+        return _TOO_DEEP
+    return _TOO_DEEP if _deeper(value, DEEPEST) else value
+
+
+def _deeper(value: Any, most: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inside is not None and (most == 0 or any(_deeper(item, most - 1) for item in inside))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

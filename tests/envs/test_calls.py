@@ -120,6 +120,7 @@ def test_what_tries_no_call_is_none(text):
         ('{"name": "search", "arguments": {"query": "a"}} and then', "nothing behind"),
         ('{"name": "search", "arguments": {"n": ' + "9" * 5000 + "}}", "no JSON"),
         ('{"name": "search", "arguments": ' + "[" * 50_000, "nested too deeply"),
+        ('{"name": "search", "arguments": {"a": ' + "[" * 150 + "]" * 150 + "}}", "nested too deeply"),
         ('[{"name": "search", "arguments": {}}, {"name": "search", "arguments": {}}]', "not 2"),
         ('{"tool_calls": [{"name": "search", "arguments": {}}, 7]}', "not 2"),
         ('<tool_call>{"name": "search", "arguments": {}}', "Make one call"),
