@@ -118,8 +118,8 @@ class DockerSandbox(WarmSandbox):
         """
         try:
             return super()._new_worker()
-        except SandboxError as error:
-            if self._user is not None or "wall" not in str(error):
+        except SandboxUnavailableError as error:
+            if self._user is not None or "wall cannot be built" not in str(error):
                 raise
             _logger.warning("no user namespaces in containers (%s): the fork server builds walls as root", error)
             self._user = _NOBODY

@@ -141,7 +141,8 @@ def request_of(program: Program, limits: Limits) -> RunCode:
 def execution_of(answer: RunCodeAnswer, limits: Limits) -> Execution:
     """Return how the program ended; raises SandboxError where the server failed, not the program.
 
-    Output is cut at `output_kb` here, as the protocol has no such limit. There is no word of memory used, nor, from older servers, of CPU time.
+    Output is cut at `output_kb` here, as the protocol has no such limit. There is no word of memory used, nor, from
+    older servers, of CPU time.
     """
     compiled, ran = answer.compile_result, answer.run_result
     stages: list[tuple[Phase, CommandResult | None]] = [("compile", compiled), ("run", ran)]

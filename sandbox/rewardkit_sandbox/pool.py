@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from rewardkit.errors import ConfigError, SandboxError
+from rewardkit.errors import ConfigError, SandboxError, SandboxUnavailableError
 from rewardkit.programs import Execution, Limits, Program
 from rewardkit_sandbox import wire
 from rewardkit_sandbox.bundle import boot_message
@@ -41,8 +41,8 @@ class WarmSandbox:
     """A pool of `workers` (default: one per core) that start when they are first needed.
 
     `limits` are the ceiling of every program and what a program gets that names none. A worker is replaced after
-    `recycle_after` programs. Thread-safe; after a fork the child has to make its own. Raises ConfigError for options
-    that cannot be right.
+    `recycle_after` programs. Thread-safe; a fork of this process is refused and has to make its own. Raises ConfigError
+    for options that cannot be right.
     """
 
     name = "warm"
@@ -51,9 +51,13 @@ class WarmSandbox:
         self.workers = workers if workers is not None else len(os.sched_getaffinity(0))
         self.limits = limits or Limits()
         self.recycle_after = recycle_after
+        if not isinstance(self.limits, Limits):
+            raise ConfigError(f"sandbox {self.name!r}: limits={limits!r} must be Limits(...)")
         for name in ("workers", "recycle_after"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"sandbox {self.name!r}: {name}={getattr(self, name)!r} must be at least 1")
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ConfigError(f"sandbox {self.name!r}: {name}={number!r} must be a whole number of at least 1")
+        self._owner = os.getpid()
         self._idle: list[Worker] = []
         self._free = threading.BoundedSemaphore(self.workers)
         self._lock = threading.Lock()
@@ -110,6 +114,9 @@ class WarmSandbox:
 
     def start(self) -> Self:
         """Start all workers now rather than when they are needed."""
+        self._check_owner()
+        if self._closed:
+            raise SandboxError(f"sandbox {self.name!r} is closed")
         try:
             for _ in range(self.workers - len(self._idle)):
                 self._put_back(self._new_worker())
@@ -118,7 +125,9 @@ class WarmSandbox:
         return self
 
     def close(self) -> None:
-        """Stop everything and leave nothing behind. Idempotent."""
+        """Stop everything and leave nothing behind. Idempotent; in a fork of the process that made it, nothing."""
+        if os.getpid() != self._owner:
+            return
         with self._lock:
             self._closed = True
             workers, self._idle = list(self._live), []
@@ -139,6 +148,7 @@ class WarmSandbox:
         raise TypeError(f"a running sandbox cannot be pickled: build {self.name!r} where it is used")
 
     def _check(self, program: Program) -> None:
+        self._check_owner()
         for part in (program, program.peer):
             if part is None:
                 continue
@@ -150,15 +160,20 @@ class WarmSandbox:
             folders = {str(parent) for path in part.files for parent in PurePosixPath(path).parents}
             if size > limits.disk_mb << 20 or len(part.files) + len(folders) > limits.files:
                 given = f"{len(part.files)} files of {size} bytes, with {len(folders)} folders,"
-                raise ConfigError(
-                    f"sandbox {self.name!r}: {given} are more than disk_mb={limits.disk_mb} and files={limits.files} allow"
-                )
+                allowed = f"disk_mb={limits.disk_mb} and files={limits.files}"
+                raise ConfigError(f"sandbox {self.name!r}: {given} are more than {allowed} allow")
             if long := [
                 path for path in part.files if max(map(len, map(os.fsencode, path.split("/")))) > _LONGEST_NAME
             ]:
                 raise ConfigError(f"sandbox {self.name!r}: the file name {long[0][:40]!r}... is longer than 255 bytes")
 
+    def _check_owner(self) -> None:
+        """Refuse a fork: it would share the streams to the workers, and may wait for locks that nobody opens."""
+        if os.getpid() != self._owner:
+            raise SandboxError(f"sandbox {self.name!r} belongs to the process that made it: make one in the fork")
+
     def _pool(self) -> ThreadPoolExecutor:
+        self._check_owner()
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix=f"rewardkit-{self.name}")
@@ -220,6 +235,9 @@ class WarmSandbox:
         try:
             ceiling = {"disk_mb": self.limits.disk_mb, "files": self.limits.files, "processes": self.limits.processes}
             hello = wire.boot(transport, boot_message({**self.boot_config(), "ceilings": ceiling}))
+        except SandboxUnavailableError as error:
+            transport.kill()
+            raise SandboxUnavailableError(f"sandbox {self.name!r}: {error}") from error
         except BaseException:
             transport.kill()
             raise

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from rewardkit.errors import ConfigError, SandboxError
+from rewardkit.errors import ConfigError, SandboxUnavailableError
 from rewardkit.programs import Execution, Limits, Program
 from rewardkit_sandbox.inside import frames
 
@@ -18,6 +18,10 @@ _REPORT_BYTES = 1 << 20  # of headers
 
 class TransportError(Exception):
     """The stream to a worker broke, or it does not answer: the worker has to go, the program may be run again."""
+
+
+class BrokenWorkerError(TransportError):
+    """The worker itself says that it cannot go on, and why."""
 
 
 class Transport(Protocol):
@@ -37,13 +41,17 @@ class Transport(Protocol):
 
 
 def boot(transport: Transport, message: bytes) -> dict[str, Any]:
-    """Send a worker its modules and return what it says of itself; SandboxError with its reason when it cannot work."""
+    """Send a worker its modules and return what it says of itself.
+
+    Raises SandboxUnavailableError when it says that no wall can be built here, TransportError for anything else.
+    """
     deadline = time.monotonic() + _START_S
     transport.send(message, deadline=deadline)
-    header, _ = _receive(transport, deadline, _REPORT_BYTES)
-    if "hello" not in header:
-        raise SandboxError(str(header.get("error", "a worker did not start")))
-    return dict(header["hello"])
+    try:
+        header, _ = _receive(transport, deadline, _REPORT_BYTES)
+    except BrokenWorkerError as error:
+        raise SandboxUnavailableError(str(error)) from error
+    return dict(_expect(header, "hello", dict))
 
 
 def run(transport: Transport, program: Program, ceiling: Limits) -> Execution:
@@ -137,8 +145,8 @@ def _receive(transport: Transport, deadline: float, most: int) -> tuple[dict[str
     if not isinstance(header, dict):
         raise TransportError("a worker's answer is no object")
     payload = transport.receive(second, deadline=deadline) if second else b""
-    if "error" in header and "hello" not in header:
-        raise TransportError(str(header["error"]))
+    if "error" in header:
+        raise BrokenWorkerError(str(header["error"]))
     return header, payload
 
 

@@ -17,6 +17,7 @@ from rewardkit.programs import Limits, Program
 from rewardkit_sandbox.docker import OWNER, DockerSandbox
 from rewardkit_sandbox.docker_owner import this_process
 from rewardkit_sandbox.docker_transport import remove
+from rewardkit_sandbox.pool import WarmSandbox
 from rewardkit_sandbox.wire import TransportError
 
 pytestmark = pytest.mark.docker
@@ -35,7 +36,7 @@ def worker(docker_daemon, monkeypatch):
         started = []
 
         def start(code):
-            monkeypatch.setattr("rewardkit_sandbox.docker.BOOTSTRAP", f"import os\n{code}")
+            monkeypatch.setattr("rewardkit_sandbox.docker.command", lambda python: [python, "-c", f"import os\n{code}"])
             started.append(sandbox.start_worker())
             return started[-1]
 
@@ -85,7 +86,7 @@ def test_the_container_reaches_nothing_and_owns_nothing(sandbox, docker_daemon):
     assert "no-new-privileges" in host["SecurityOpt"]
     assert 0 < host["Memory"] == host["MemorySwap"]
     assert host["PidsLimit"] == 2 * 64 + 16
-    assert host["NanoCpus"] == 1_000_000_000
+    assert host["NanoCpus"] == min(2, os.cpu_count()) * 1_000_000_000
     assert host["LogConfig"]["Type"] == "none"
     assert host["AutoRemove"] is True
 
@@ -315,3 +316,24 @@ def test_limits_decide_the_size_of_the_container(docker_daemon):
     assert host["Memory"] == (2 * (100 + 2 * 10) + 64) * 2**20
     assert host["PidsLimit"] == 2 * 5 + 16
     assert host["NanoCpus"] == 500_000_000
+
+
+def test_walls_are_built_as_root_where_containers_get_no_user_namespaces(docker_daemon, monkeypatch):
+    refused = []
+    start = WarmSandbox._new_worker
+
+    def refuse_once(sandbox):
+        if not refused:
+            refused.append(True)
+            raise SandboxUnavailableError("a program's own wall cannot be built: Operation not permitted")
+        return start(sandbox)
+
+    monkeypatch.setattr(WarmSandbox, "_new_worker", refuse_once)
+    caps = "[line.split()[1] for line in open('/proc/self/status') if 'CapEff' in line]"
+    with DockerSandbox(workers=1) as sandbox:
+        ended = sandbox.run(Program(code=f"import os\nprint(os.getuid(), os.getpid(), {caps})"))
+        assert ended.stdout == b"65534 1 ['0000000000000000']\n"
+        assert sandbox.run(Program(code="open('/etc/mine', 'w')")).exit_code == 1
+        assert sandbox.run(Program(code="while True: pass", limits=Limits(wall_s=0.3))).limit == "wall_s"
+        pair = Program(code="import os; os.write(3, b'hi')", peer=Program(code="import os; print(os.read(3, 9))"))
+        assert sandbox.run(pair).peer.stdout == b"b'hi'\n"

@@ -127,8 +127,7 @@ class Job:
 
     def reap(self, *, wait: bool) -> bool:
         """Let go of its process once the kernel is done with it; returns whether it is."""
-        if not self.reaped and (wait or select.select([self.handle], [], [], 0)[0]):
-            os.waitpid(self.pid, 0)
+        if not self.reaped and os.waitpid(self.pid, 0 if wait else os.WNOHANG)[0]:
             os.close(self.handle)
             self.reaped = True
         return self.reaped

@@ -25,8 +25,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
-_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 
 _libc: Any = ctypes.PyDLL(None, use_errno=True)  # PyDLL keeps the interpreter's lock: nothing may run beside a clone
@@ -102,7 +101,6 @@ def die_with_parent() -> None:
 def drop_privileges() -> None:
     """Give up every capability for good; without new privileges, nothing that is executed brings one back."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header, nothing = struct.pack("Ii", 0x20080522, 0), bytes(24)
     _syscall("capset", header, nothing)
 

@@ -303,6 +303,7 @@ def _start(host_in: int, host_out: int, config: dict[str, Any]) -> Supervisor:
     supervisor.fill()
     supervisor.collect()
     supervisor.spares[0].wait()
+    _check_kernel(supervisor.spares[0].pid)
     return supervisor
 
 
@@ -310,3 +311,12 @@ def _sockets_have_names() -> bool:
     """Return whether a unix socket of this network has a name, which programs could leave to others."""
     with open("/proc/net/unix", "rb") as table:
         return any(len(line.split(None, 7)) > 7 for line in list(table)[1:])
+
+
+def _check_kernel(child: int) -> None:
+    """Raise OSError for a kernel that lacks what watching programs takes, as gVisor's of 2022 does."""
+    try:
+        os.close(os.pidfd_open(child))
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError as error:
+        raise OSError(f"this kernel has no pidfd_open, or no CLONE_PARENT: {error}") from error

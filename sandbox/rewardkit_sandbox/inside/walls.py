@@ -7,6 +7,7 @@ system-call filter. Not covered: memory, which the supervisor watches.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import stat
@@ -54,12 +55,11 @@ def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCal
     `hidden` are the writable directories of the outer wall; `ceilings` holds disk_mb, files and processes; `calls` is
     the filter of system calls. `user` is whom to become where there is no user namespace (see `clone_flags`).
     """
-    size = f"size={ceilings['disk_mb']}m,nr_inodes={ceilings['files'] + 16},mode=1777"
     if user is None:
         _map_user(NOBODY, NOBODY)
     hard = kernel.MS_NOSUID | kernel.MS_NODEV
-    kernel.mount("tmpfs", "/tmp", "tmpfs", hard, size)
-    kernel.mount("tmpfs", "/dev/shm", "tmpfs", hard | kernel.MS_NOEXEC, size)
+    _mount_scratch("/tmp", hard, ceilings)
+    _mount_scratch("/dev/shm", hard | kernel.MS_NOEXEC, ceilings)
     kernel.mount("proc", "/proc", "proc", hard | kernel.MS_NOEXEC)
     for path in hidden:
         kernel.mount("tmpfs", path, "tmpfs", hard | kernel.MS_NOEXEC | kernel.MS_RDONLY, "size=4k")
@@ -70,6 +70,16 @@ def isolate(ceilings: dict[str, Any], hidden: list[str], calls: kernel.SystemCal
     _set_ceilings(ceilings)
     kernel.drop_privileges()
     calls.install()
+
+
+def _mount_scratch(place: str, flags: int, ceilings: dict[str, Any]) -> None:
+    size = f"size={ceilings['disk_mb']}m,mode=1777"
+    try:
+        kernel.mount("tmpfs", place, "tmpfs", flags, f"{size},nr_inodes={ceilings['files'] + 16}")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        kernel.mount("tmpfs", place, "tmpfs", flags, size)  # gVisor's kernel counts no inodes
 
 
 def clone_flags(user: int | None) -> int:
@@ -123,13 +133,14 @@ def _set_ceilings(ceilings: dict[str, Any]) -> None:
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_FSIZE: disk,
         resource.RLIMIT_MEMLOCK: 1 << 16,
-        resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_NICE: 0,
         resource.RLIMIT_RTPRIO: 0,
         resource.RLIMIT_SIGPENDING: 1024,
     }
     for kind, value in hard.items():
-        resource.setrlimit(kind, (value, value))
+        before = resource.getrlimit(kind)[1]
+        if before == resource.RLIM_INFINITY or before > value:
+            resource.setrlimit(kind, (value, value))
 
 
 def _build_root(shown: dict[str, str]) -> None:
