@@ -36,11 +36,9 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            kind = "number" if name in ("wall_s", "cpu_s") else "whole number"
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-                raise ConfigError(f"the limit {name}={value!r} must be a positive {kind}")
-            if kind == "whole number" and not isinstance(value, int):
-                raise ConfigError(f"the limit {name}={value!r} must be a positive {kind}")
+            whole = name not in ("wall_s", "cpu_s")
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not 0 < value < 1e9:
+                raise ConfigError(f"the limit {name}={value!r} must be a positive {'whole ' * whole}number")
 
     def within(self, ceiling: Limits) -> Limits:
         """Return these limits, each lowered to that of `ceiling`."""

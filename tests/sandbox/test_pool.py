@@ -147,10 +147,29 @@ def test_what_cannot_be_run_is_said_at_once(sandbox, program, problem) -> None:
 def test_options_that_cannot_be_right_are_refused() -> None:
     with pytest.raises(ConfigError, match="workers=0"):
         NamespaceSandbox(workers=0)
+    for wrong in ({"workers": "2"}, {"workers": 1.5}, {"recycle_after": True}):
+        with pytest.raises(ConfigError, match="must be a whole number of at least 1"):
+            NamespaceSandbox(**wrong)
+    with pytest.raises(ConfigError, match="must be Limits"):
+        NamespaceSandbox(limits={"wall_s": 1})
     with pytest.raises(ConfigError, match="is no folder"):
         NamespaceSandbox(packages=["/no/such/folder"])
     with pytest.raises(ConfigError, match="wall_s=-1"):
         Limits(wall_s=-1)
+
+
+def test_a_fork_is_refused_and_takes_nothing_along_when_it_ends(sandbox) -> None:
+    before = set(sandbox._live)
+    if (fork := os.fork()) == 0:
+        try:
+            sandbox.run(ONE)
+        except SandboxError as error:
+            sandbox.close()
+            os._exit(7 if "make one in the fork" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 7
+    assert sandbox.run(ONE).ok
+    assert set(sandbox._live) >= before
 
 
 def test_a_running_sandbox_cannot_be_pickled(sandbox) -> None:
