@@ -92,8 +92,8 @@ class SocketTransport:
 
     def send(self, payload: bytes, *, deadline: float) -> None:
         """Send all of it; raises TransportError."""
-        self._stream.settimeout(max(0.001, deadline - time.monotonic()))
-        try:
+        try:  # all of it: the stream may have been closed by another thread
+            self._stream.settimeout(max(0.001, deadline - time.monotonic()))
             self._stream.sendall(payload)
         except OSError as error:
             raise TransportError(f"a worker does not listen: {error}") from error
@@ -103,8 +103,8 @@ class SocketTransport:
         buffer = bytearray(size)
         view, filled = memoryview(buffer), 0
         while filled < size:
-            self._stream.settimeout(max(0.001, deadline - time.monotonic()))
             try:
+                self._stream.settimeout(max(0.001, deadline - time.monotonic()))
                 count = self._stream.recv_into(view[filled:])
             except OSError as error:
                 raise TransportError(f"a worker does not answer: {error}") from error

@@ -12,6 +12,7 @@ import pytest
 from rewardkit.errors import SandboxUnavailableError
 from rewardkit.programs import Execution, Limits, Program
 from rewardkit_sandbox.namespace import NamespaceSandbox
+from rewardkit_sandbox.wire import TransportError
 
 _LIMITS = Limits(wall_s=2.0, cpu_s=2.0, memory_mb=256)
 _LISTENER = "import socket\nline = socket.socket(fileno=3)\nwhile line.recv(99): pass\nprint('heard all')"
@@ -115,3 +116,12 @@ def test_nothing_of_a_program_is_left_when_the_next_one_runs(sandbox) -> None:
     for more in ("", "if os.fork() == 0:\n    time.sleep(60)\n"):
         assert run(sandbox, left + more).ok
         assert b"left" not in run(sandbox, "print(open('/proc/net/unix').read())").stdout
+
+
+def test_a_stream_that_another_thread_has_closed_is_lost_and_no_other_error(sandbox) -> None:
+    transport = NamespaceSandbox().start_worker()
+    transport.kill()
+    with pytest.raises(TransportError):
+        transport.send(b"x", deadline=0.0)
+    with pytest.raises(TransportError):
+        transport.receive(1, deadline=0.0)
