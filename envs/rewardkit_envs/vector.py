@@ -193,14 +193,14 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
     def _gather(self, ids: Sequence[int]) -> Batch:
         infos: dict[str, Any] = {}
         observations = []
-        for i in ids:
-            observation, _, terminated, truncated, about = self._turns[i]
+        turns = [self._turns[i] for i in ids]
+        for i, (observation, _, terminated, truncated, about) in zip(ids, turns, strict=True):
             if (terminated or truncated) and self._mode is AutoresetMode.SAME_STEP:
                 infos = self._add_info(infos, {"final_obs": observation, "final_info": about}, i)
                 observation, about = self.envs[i].reset()
+                self._turns[i] = observation, 0.0, False, False, about
             infos = self._add_info(infos, about, i)
             observations.append(observation)
-        turns = [self._turns[i] for i in ids]
         rewards = np.array([turn[1] for turn in turns], dtype=np.float64)
         terminated_, truncated_ = (np.array([turn[at] for turn in turns], dtype=np.bool_) for at in (2, 3))
         return tuple(observations), rewards, terminated_, truncated_, infos
