@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from rewardkit.errors import (
     ConfigError,
@@ -120,18 +120,8 @@ class RewardSpec:
         }
 
     def _check_options(self, target: Any, options: Mapping[str, Any]) -> None:
-        parameters = option_parameters(target)
-        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
-            return
-        known = [p.name for p in parameters]
-        for name in options:
-            if name not in known:
-                listed = ", ".join(known) or "none"
-                hint = did_you_mean(name, known)
-                raise ConfigError(f"reward {self.name!r} has no option {name!r}{hint} (its options: {listed})")
-        for name, value in options.items():
-            if problem := _type_problem(target, name, value):
-                raise ConfigError(f"reward {self.name!r}: the option {name}={value!r} cannot be right: {problem}")
+        check_options(f"reward {self.name!r}", target, options)
+        parameters = [p for p in option_parameters(target) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
         if missing:
             hint = "; if this function is the reward itself, put @reward above it" if inspect.isfunction(target) else ""
@@ -184,6 +174,7 @@ class SandboxSpec:
     def build(self, **options: Any) -> Any:
         """Return the sandbox, not yet started; raises MissingExtraError, ConfigError or PluginError."""
         make = self.load()
+        check_options(f"sandbox {self.name!r}", make, options)
         try:
             return make(**options)
         except ModuleNotFoundError as error:
@@ -312,6 +303,19 @@ def option_parameters(target: Any) -> list[inspect.Parameter]:
     return list(inspect.signature(target).parameters.values())
 
 
+def check_options(what: str, target: Any, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError, which calls the target `what`, for options that it does not have or values of a wrong type."""
+    parameters = option_parameters(target)
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    for name in options if len(known) == len(parameters) else ():
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ConfigError(f"{what} has no option {name!r}{did_you_mean(name, known)} (its options: {listed})")
+    for name, value in options.items():
+        if problem := _type_problem(target, name, value):
+            raise ConfigError(f"{what}: the option {name}={value!r} cannot be right: {problem}")
+
+
 def _type_problem(target: Any, name: str, value: Any) -> str:
     """Return why `value` does not fit the annotation of the option `name`; "" also where that cannot be checked."""
     import msgspec
@@ -319,11 +323,12 @@ def _type_problem(target: Any, name: str, value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "it must be finite"
     function = vars(target).get("__init__") if isinstance(target, type) else getattr(target, "__wrapped__", target)
+    hint: Any = Any
     try:
         hint = get_type_hints(function)[name]
         msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
-        return str(error)
+        return f"choose {' or '.join(map(repr, get_args(hint)))}" if get_origin(hint) is Literal else str(error)
     except (TypeError, NameError, AttributeError, KeyError):
         return ""
     return ""

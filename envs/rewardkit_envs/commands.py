@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -141,6 +142,8 @@ def _find(env: str) -> None:
     """Let gymnasium know an environment that only a plugin names."""
     import rewardkit_envs  # noqa: F401  registers ours
 
+    if ":" in env:  # my_module:My/Env-v0 is often a file of the folder where one is
+        sys.path.append(os.getcwd())
     known = Plugins.load().envs
     if env not in gymnasium.registry and env in known:
         spec = known.get(env)
@@ -153,7 +156,7 @@ def _make(env: str, options: dict[str, Any]) -> gymnasium.Env[str, str]:
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise ConfigError(f"cannot make {env!r}: {error} ('rewardkit envs' lists ours)") from error
     except TypeError as error:
-        raise ConfigError(f"cannot make {env!r} with {options!r}: {error}") from error
+        raise ConfigError(f"cannot make {env!r} with {options!r}: {error.__cause__ or error}") from error
 
 
 def _print(done: RolloutSummary) -> None:

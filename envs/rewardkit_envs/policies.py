@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from rewardkit.errors import ConfigError, RewardkitError
-from rewardkit.registry import did_you_mean
+from rewardkit.registry import check_options, did_you_mean
 from rewardkit_envs.spaces import random_text
 
 
@@ -86,6 +86,7 @@ def open_policy(policy: Any, **options: Any) -> Policy:
     if bool(colon and rest) < (takes in ("URL", "PATH")) or (colon and not takes):
         raise ConfigError(f"policy {policy!r}: write {name}{':' + takes if takes else ''}")
     make = getattr(importlib.import_module(module), attribute)
+    check_options(f"policy {policy!r}", make, options)
     arguments = [_number(rest, policy) if takes == "P" else rest] if rest else []
     try:
         signature(make).bind(*arguments, **options)

@@ -207,4 +207,5 @@ def _task_of(observation: str, about: Mapping[str, Any]) -> Task:
 
 def _require_text(what: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"this wrapper is for text: the {what} is {type(value).__name__}")
+        error = ConfigError if what == "observation" else TypeError
+        raise error(f"this is for environments of text: the {what} is {type(value).__name__}")

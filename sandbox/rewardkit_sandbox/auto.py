@@ -6,22 +6,23 @@ import logging
 from typing import Any
 
 from rewardkit.errors import MissingExtraError, SandboxUnavailableError
+from rewardkit.programs import Limits
 from rewardkit_sandbox.pool import WarmSandbox
 
 _log = logging.getLogger("rewardkit.sandbox")
 
 
-def open_sandbox(**options: Any) -> WarmSandbox:
+def open_sandbox(*, workers: int | None = None, limits: Limits | None = None, recycle_after: int = 5000) -> WarmSandbox:
     """Return the best sandbox that works here, and log which; raises SandboxUnavailableError when none does.
 
-    `options` are those that all of them have: workers, limits, recycle_after.
+    The options are those that all of them have.
     """
     from rewardkit_sandbox.namespace import NamespaceSandbox
 
     problems = []
     for make in (_docker, NamespaceSandbox):
         try:
-            sandbox = make(**options)
+            sandbox = make(workers=workers, limits=limits, recycle_after=recycle_after)
             identity = sandbox.identity()
         except (SandboxUnavailableError, MissingExtraError) as error:
             problems.append(str(error))

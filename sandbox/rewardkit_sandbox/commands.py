@@ -74,7 +74,7 @@ def check(ctx: click.Context, name: str, only: str | None, options: Sequence[str
 def _build(spec: SandboxSpec, options: dict[str, Any]) -> Any:
     """Return the sandbox, with one worker where it has workers: the next program is to meet what one left behind."""
     parameters = [parameter.name for parameter in option_parameters(spec.load())]
-    one = {"workers": 1} if {"workers", "options"} & {*parameters} else {}
+    one = {"workers": 1} if "workers" in parameters else {}
     return spec.build(**{**one, **options})
 
 

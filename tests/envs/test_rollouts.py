@@ -348,13 +348,35 @@ def test_the_command_plays_and_sums_up(tmp_path):
     assert (quiet.exit_code, quiet.output) == (0, "")
 
 
+def test_the_command_finds_an_environment_in_a_file_of_the_folder_where_it_is_called(tmp_path, monkeypatch):
+    text = """
+import gymnasium
+from rewardkit_envs.math import MathEnv
+
+
+class Mine(MathEnv):
+    pass
+
+
+gymnasium.register("Mine/Math-v0", entry_point=Mine)
+"""
+    (tmp_path / "mine_of_a_user.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    call = ["rollout", "mine_of_a_user:Mine/Math-v0", "--policy", "gold", "-n", "2", "-o", "t.jsonl"]
+    done = CliRunner().invoke(cli, [*call, "--executor", "serial"])
+    assert done.exit_code == 0, done.output
+    assert [t.metadata["return"] for t in lines("t.jsonl")] == [1.0] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
         (["rewardkit/Maths-v0", "--policy", "gold"], "cannot make 'rewardkit/Maths-v0'"),
         (["no_such_module:a/B-v0", "--policy", "gold"], "no_such_module"),
         (["rewardkit/Math-v0", "--policy", "gilt"], "no policy"),
-        (["rewardkit/Math-v0", "--policy", "gold", "--env-option", "tolls=1"], "tolls"),
+        (["rewardkit/Math-v0", "--policy", "gold", "--env-option", "tolls=1"], "unexpected keyword argument 'tolls'"),
+        (["FrozenLake-v1", "--policy", "random"], "the observation is int"),
         (["rewardkit/Math-v0", "--policy", "gold", "--env-option", "max_turns"], "KEY=VALUE"),
         (["rewardkit/Math-v0", "--policy", "gold", "--reward", "maths"], "maths"),
     ],

@@ -163,7 +163,7 @@ def test_what_cannot_be_paid_while_playing_is_refused():
         ScoreAtEnd(Foreign(), [Grouped()])
     with pytest.raises(ConfigError, match="gate"):
         ScoreOnStep(Foreign(), {"math": {"gate": 0.0}})
-    with pytest.raises(TypeError, match="observation is int"):
+    with pytest.raises(ConfigError, match="observation is int"):
         ScoreAtEnd(gymnasium.make("FrozenLake-v1"), "math").reset(seed=0)
 
 

@@ -1,11 +1,12 @@
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from rewardkit.errors import ConfigError, MissingExtraError, PluginError, UnknownNameError
 from rewardkit.function import FunctionReward, reward
-from rewardkit.registry import Registry, RewardSpec
+from rewardkit.registry import Registry, RewardSpec, check_options
 from rewardkit.terms import parse_term, read_config, read_terms
 
 HERE = Path(__file__).parent
@@ -172,6 +173,14 @@ def test_a_config_that_cannot_be_right_says_why(tmp_path, text, message):
 def test_an_option_of_the_wrong_type_is_refused(registry, spec, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse_term(spec, registry).build()
+
+
+def test_a_value_that_is_none_of_those_to_choose_from_is_told_which_there_are():
+    def pay(*, value: Literal["all", "fraction"] = "all") -> None: ...
+
+    check_options("reward 'pay'", pay, {"value": "fraction"})
+    with pytest.raises(ConfigError, match="value='some' cannot be right: choose 'all' or 'fraction'"):
+        check_options("reward 'pay'", pay, {"value": "some"})
 
 
 def test_an_option_that_no_annotation_describes_is_taken_as_it_is(registry):

@@ -181,3 +181,17 @@ def test_the_command_prints_findings_and_fails_when_something_got_through(monkey
         assert (ran.exit_code, f"{mark} " in ran.stdout) == (code, True), ran.output
         ran = CliRunner().invoke(commands.sandbox, ["check", "namespace", "--only", "mounts", "--json"])
         assert [finding["held"] for finding in json.loads(ran.stdout)] == [code == 0]
+
+
+@pytest.mark.parametrize("name", ["auto", "docker", "namespace", "remote"])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("wrokers=2", "no option 'wrokers'; did you mean 'workers'"), ("workers=two", "workers='two' cannot be right")],
+)
+def test_an_option_that_a_sandbox_cannot_have_is_refused_by_name(name, option, message):
+    from rewardkit_sandbox import commands
+
+    asked = CliRunner().invoke(commands.sandbox, ["check", name, "--option", option])
+    assert isinstance(asked.exception, ConfigError)
+    assert f"sandbox {name!r}" in str(asked.exception)
+    assert message in str(asked.exception)
