@@ -92,6 +92,21 @@ def test_memory_counts_when_the_first_thread_of_a_process_has_ended(sandbox) -> 
     assert (ended.limit, ended.memory_mb > 256) == ("memory_mb", True)
 
 
+def test_memory_that_sockets_hold_counts(sandbox) -> None:
+    code = (
+        "held = []\nfor _ in range(30):\n    if os.fork() == 0: break\n"
+        "for _ in range(100):\n    pair = socket.socketpair()\n    held.append(pair)\n    for end in pair:\n"
+        "        end.setblocking(False)\n        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)\n"
+        "        assert end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 1 << 18\n"
+        "        try:\n            while True: end.send(bytes(4096))\n        except OSError: pass\n"
+        "print('held', flush=True)\ntime.sleep(60)"
+    )
+    ended = run(sandbox, code)
+    assert (ended.limit, b"AssertionError" in ended.stderr) == ("memory_mb", False)
+    few = "held = [socket.socketpair() for _ in range(100)]\ntime.sleep(0.2)\nprint('fine')"
+    assert run(sandbox, few).stdout == b"fine\n"
+
+
 @pytest.mark.parametrize("way", ["os.closerange(3, 256)", "[os.dup2(1, number) for number in range(3, 99)]"])
 def test_a_program_that_closes_every_descriptor_ends_well(sandbox, way) -> None:
     ended = run(sandbox, f"{way}\nprint('done')")

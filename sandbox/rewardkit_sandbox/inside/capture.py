@@ -74,7 +74,7 @@ class Job:
         if used > limit and len(pids) > 1:  # pages that its processes share were counted for each of them
             used = usage.together_kb(pids)
         self.peak_kb = max(self.peak_kb, used)
-        if used > limit:
+        if used > limit or usage.sockets_kb(pids) > limit:
             self.stop("memory_mb")
         times = {pid: usage.cpu_s_of(pid) for pid in pids}
         for pid, (own, _) in times.items():

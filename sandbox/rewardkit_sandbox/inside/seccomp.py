@@ -88,7 +88,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
 }
 _CLONE, _CLONE3, _SOCKET, _IOCTL = (56, 220), (435, 435), (41, 198), (16, 29)
-_PRLIMIT, _SOCKETPAIR = (302, 261), (53, 199)
+_PRLIMIT, _SOCKETPAIR, _SETSOCKOPT = (302, 261), (53, 199), (54, 208)
+_SO_SNDBUF = 7
 # sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr
 _SCHEDULING = ((142, 118), (144, 119), (203, 122), (314, 274))
 # setpriority, ioprio_set; and the word that says that it is for one process
@@ -100,7 +101,7 @@ def build_filter(machine: str) -> bytes:
     if machine not in _ARCHITECTURES:
         raise OSError(f"no system-call filter for {machine!r}: x86_64 and aarch64 are supported")
     column = 0 if machine == "x86_64" else 1
-    number, low_argument = 0, (16, 24)
+    number, low_argument = 0, (16, 24, 32)
     code = [_op(_LOAD, 4), _op(_EQUAL, _ARCHITECTURES[machine], 1, 0), _op(_RETURN, _KILL), _op(_LOAD, number)]
     if machine == "x86_64":
         code += [_op(_AT_LEAST, _X32, 0, 1), _op(_RETURN, _KILL)]
@@ -108,11 +109,13 @@ def build_filter(machine: str) -> bytes:
         if (denied := numbers[column]) is not None:
             code += [_op(_EQUAL, denied, 0, 1), _refuse(_EPERM)]
     code += [_op(_EQUAL, _CLONE3[column], 0, 1), _refuse(_ENOSYS)]  # its flags cannot be read: libc falls back to clone
-    first, second = low_argument
+    first, second, third = low_argument
     code += _when(_CLONE[column], first, [_op(_ANY_BIT, _NEW_NAMESPACE, 0, 1), _refuse(_EPERM)])
     for call in (_SOCKET, _SOCKETPAIR):
         code += _when(call[column], first, [_op(_EQUAL, _AF_UNIX, 1, 0), _refuse(_EAFNOSUPPORT)])
     code += _when(_PRLIMIT[column], first, [_op(_EQUAL, 0, 1, 0), _refuse(_EPERM)])  # of itself only
+    # What sockets hold is nobody's memory: a larger buffer is asked for in vain, without an error.
+    code += _when(_SETSOCKOPT[column], third, [_op(_EQUAL, _SO_SNDBUF, 0, 1), _refuse(0)])
     # The first process may be ours, which watches the program's runs: nobody may put it behind all others.
     not_the_first = _op(_EQUAL, 1, 0, 1), _refuse(_EPERM)
     for call in _SCHEDULING:

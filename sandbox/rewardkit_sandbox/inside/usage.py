@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 _PATIENCE_S = 0.25  # of CPU time for counting shared pages: there may be billions of them
+_SOCKET_KB = 208  # what one unix socket can hold back: `net.core.wmem_default`, which the filter lets nobody raise
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -86,6 +87,17 @@ def together_kb(pids: list[int]) -> int:
     """Return what processes use that share pages; past `_PATIENCE_S` of counting, the rest as if they shared none."""
     stop = time.process_time() + _PATIENCE_S
     return sum(_proportional_kb(pid) if time.process_time() < stop else resident_kb(pid) for pid in pids)
+
+
+def sockets_kb(pids: list[int]) -> int:
+    """Return what the sockets of the network that processes are in can hold, in KiB: it belongs to no process."""
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/net/sockstat", "rb") as file:
+                return int(file.readline().split()[2]) * _SOCKET_KB
+        except (OSError, IndexError):
+            continue
+    return 0
 
 
 def _proportional_kb(pid: int) -> int:
