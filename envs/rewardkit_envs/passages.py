@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from rewardkit.errors import ConfigError, MissingExtraError, RewardError
+from rewardkit.errors import ConfigError, MissingExtraError
 
 _LONGEST_QUERY = 64
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_]+")
@@ -106,12 +106,8 @@ class LangChain:
         self._retriever = retriever
 
     def find(self, query: str, k: int, /) -> list[Passage]:
-        """Return the first `k` documents; a retriever that fails raises RewardError."""
-        try:
-            documents = self._retriever.invoke(query)
-        except Exception as error:
-            raise RewardError(f"the retriever failed: {type(error).__name__}: {error}") from error
-        return [_of_document(document) for document in documents[:k]]
+        """Return the first `k` documents."""
+        return [_of_document(document) for document in self._retriever.invoke(query)[:k]]
 
 
 def open_passages(source: Any) -> list[Passage]:

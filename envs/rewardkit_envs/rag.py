@@ -7,16 +7,18 @@ trajectory: each step's metadata says what was shown. Not covered: building inde
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
-from rewardkit.errors import ConfigError
+from rewardkit.errors import ConfigError, RewardError, RewardkitError
 from rewardkit.types import Task
 from rewardkit_envs.env import TextEnv, Turn
 from rewardkit_envs.passages import Passage, Retriever, open_retriever
 from rewardkit_envs.tasks import TaskSource, open_tasks
 
 _DATA = Path(__file__).parent / "data"
+_LONGEST_QUERY = 1000  # characters: services refuse long ones, and who can make a search fail can mask an episode
 _RULES = """Answer from passages that you find. Reply with exactly one call and nothing else:
 search(words) shows passages, numbered [1], [2], ...
 open(id) shows the whole of a passage that was cut short.
@@ -37,7 +39,7 @@ class RAGEnv(TextEnv):
     Where it searches: `retriever` (a LangChain `BaseRetriever`, or what has `find`), or `passages` (a folder, a JSONL
     file or a list, see `passages.open_passages`) under BM25, or with `embed` under embeddings. A task with
     `metadata["passages"]` is searched there and nowhere else. Without any of these the built-in passages serve, for the
-    built-in tasks only. A search shows up to `k` passages, each cut after `snippet` characters.
+    built-in tasks only. A search takes 1,000 characters and shows up to `k` passages, each cut after `snippet`.
 
     Tasks know the right answer by `references`, or by `answerable` false that there is none; `wrong_answers` are what
     misleading passages say. `gold_search` (queries) and `gold_answer` (with ids for numbers: "It is blue [sky-1].")
@@ -93,8 +95,8 @@ class RAGEnv(TextEnv):
             about = {"action": name, "answer": argument, "cited": self._cited(argument)}
             return Turn(terminated=True, metadata=about)
         if name == "search":
-            found = self._searched(self.episode.task).find(argument, self._k)
-            return self._show(found, {"action": name, "query": argument}, self._snippet)
+            query = argument[:_LONGEST_QUERY].encode(errors="replace").decode()
+            return self._show(self._find(query) if query else (), {"action": name, "query": query}, self._snippet)
         opened = [passage for passage in self._shown if passage.id == argument]
         return self._show(opened, {"action": name, "id": argument}, None)
 
@@ -120,6 +122,15 @@ class RAGEnv(TextEnv):
         if self._retriever is None:
             raise ConfigError(f"task {task.id!r} has no passages: give it some, or RAGEnv passages or a retriever")
         return self._retriever
+
+    def _find(self, query: str) -> Sequence[Passage]:
+        """Search; a retriever that fails raises RewardError."""
+        try:
+            return self._searched(self.episode.task).find(query, self._k)
+        except RewardkitError:
+            raise
+        except Exception as error:
+            raise RewardError(f"the retriever failed: {type(error).__name__}: {error}") from error
 
     def _show(self, found: Any, about: dict[str, Any], longest: int | None) -> Turn:
         """Number the passages that are new, and show them all."""

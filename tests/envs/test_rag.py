@@ -187,6 +187,28 @@ def test_a_retriever_that_fails_is_not_the_agents_fault():
     assert "the index is gone" in report["reward_result"].failures[0].message
 
 
+def test_no_query_of_an_agent_makes_a_service_fail():
+    class Service:
+        def find(self, query, k):
+            if not query or len(query.encode()) > 1000:
+                raise ValueError("status 400")
+            return []
+
+    for query in ("", "x" * 5000, "\ud800"):
+        _, (shown, *_, report) = played(f"search({query})", passages=None, retriever=Service())
+        assert shown == "Nothing was found."
+        assert "reward_missing" not in report
+
+
+def test_embeddings_that_fail_are_not_the_agents_fault():
+    def embed(texts):
+        raise ConnectionError("no such host")
+
+    _, (*_, truncated, report) = played("search(sky)", embed=embed)
+    assert truncated
+    assert report["reward_missing"]
+
+
 def test_passages_of_a_task_are_the_only_ones_for_it():
     task = {**TASK, "passages": ["Snow is white.", "Coal is black."]}
     env, (shown, *_) = played("search(white sky)", tasks=[task])
