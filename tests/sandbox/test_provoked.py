@@ -6,6 +6,7 @@ A worker that breaks is replaced and its program run again, so each test also as
 from __future__ import annotations
 
 import contextlib
+import shutil
 
 import pytest
 
@@ -105,6 +106,18 @@ def test_memory_that_sockets_hold_counts(sandbox) -> None:
     assert (ended.limit, b"AssertionError" in ended.stderr) == ("memory_mb", False)
     few = "held = [socket.socketpair() for _ in range(100)]\ntime.sleep(0.2)\nprint('fine')"
     assert run(sandbox, few).stdout == b"fine\n"
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_memory_of_page_tables_counts(sandbox) -> None:
+    code = (
+        "#define _GNU_SOURCE\n#include <sys/mman.h>\n#include <unistd.h>\nint main(void) {\n"
+        "fork(); fork();\n{\n  volatile char *p = mmap(0, 1L << 36, PROT_READ,"
+        " MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);\n  if (p == MAP_FAILED) return 1;\n"
+        "  for (long i = 0; i < 1L << 36; i += 2 << 20) p[i];\n}\nsleep(60);\n}\n"
+    )
+    ended = sandbox.run(Program(code=code, language="c", limits=_LIMITS))
+    assert (ended.limit, ended.memory_mb > 256) == ("memory_mb", True)
 
 
 @pytest.mark.parametrize("way", ["os.closerange(3, 256)", "[os.dup2(1, number) for number in range(3, 99)]"])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 _PATIENCE_S = 0.25  # of CPU time for counting shared pages: there may be billions of them
 _SOCKET_KB = 208  # what one unix socket can hold back: `net.core.wmem_default`, which the filter lets nobody raise
+_SPARSE = (4 << 20) // _PAGE_KB  # pages mapped, from which on page tables may hold more than what they map
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -64,22 +65,20 @@ def cpu_s_of(pid: int) -> tuple[float, float]:
 
 def peak_kb(pid: int) -> int:
     """Return the most memory that a process has had, in KiB; 0 when that is gone."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"VmHWM:")), 0)
-    except OSError:
-        return 0
+    return _field_kb(f"/proc/{pid}/status", b"VmHWM:")
 
 
 def resident_kb(pid: int) -> int:
-    """Return the memory that a process has, in KiB, with what it shares."""
+    """Return the memory that a process has, in KiB, with what it shares, and with its page tables where they count."""
     for thread in _threads(pid):
         try:
             with open(f"{thread}/statm", "rb") as file:
-                if pages := int(file.read().split()[1]):
-                    return pages * _PAGE_KB
+                mapped, pages = map(int, file.read().split()[:2])
         except OSError:
             continue
+        if pages:
+            tables = _field_kb(f"{thread}/status", b"VmPTE:") if mapped > _SPARSE else 0
+            return pages * _PAGE_KB + tables
     return 0
 
 
@@ -101,8 +100,14 @@ def sockets_kb(pids: list[int]) -> int:
 
 
 def _proportional_kb(pid: int) -> int:
+    shared = _field_kb(f"/proc/{pid}/smaps_rollup", b"Pss:")
+    return shared + _field_kb(f"/proc/{pid}/status", b"VmPTE:") if shared else resident_kb(pid)
+
+
+def _field_kb(path: str, name: bytes) -> int:
+    """Return a number of KiB from a table in `/proc`, 0 where it is not there."""
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"Pss:")), 0)
+        with open(path, "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(name)), 0)
     except OSError:
-        return resident_kb(pid)
+        return 0
