@@ -5,7 +5,8 @@ The contract of a sandbox itself is `protocols.Sandbox`; the sandboxes are in `r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,7 +53,7 @@ class Program:
     Either `code` in `language`, with `argv` as its arguments, or, without code, the command `argv`. It starts in an
     empty writable directory that holds `files` (relative path to content; a file that starts with `#!` or an ELF header
     is executable) and finds `stdin` on its standard input. `fetch` names the files to bring back after its end: paths
-    relative to that directory, or `"*"` for all that are there. `env` is added to a fixed, bare environment.
+    relative to that directory, or `("*",)` for all that are there. `env` is added to a fixed, bare environment.
 
     `inputs` runs the program once for each of them as its standard input, one after the other, each run from the same
     start and with the same files; `stop`, asked by the caller's side after each run, ends that at once when it says
@@ -75,6 +76,7 @@ class Program:
     limits: Limits | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.code is None and not self.argv:
             raise ConfigError("a program needs code, or argv with the command to run")
         if self.peer is not None and (self.inputs or self.peer.inputs or self.peer.peer is not None):
@@ -90,6 +92,23 @@ class Program:
                 raise ConfigError(f"the variable {name!r} must have a name without '=', and no zero byte in it")
         if any("\0" in word for word in self.argv):
             raise ConfigError(f"the arguments {self.argv!r} must not hold a zero byte")
+
+    def _check_types(self) -> None:
+        """Refuse text for bytes, and one text for several, which would pass for a list of its characters."""
+        groups: tuple[tuple[str, Iterable[object], type, str], ...] = (
+            ("code", () if self.code is None else (self.code,), str, "text"),
+            ("stdin", (self.stdin,), bytes, "bytes, such as b'7'"),
+            ("argv", self.argv, str, "a tuple of texts, such as ('ls', '-l')"),
+            ("fetch", self.fetch, str, "a tuple of texts, such as ('out.txt',), or ('*',) for all files"),
+            ("inputs", self.inputs, bytes, "a tuple of bytes, such as (b'7',)"),
+            ("files", self.files.values(), bytes, "paths and bytes, such as {'in.txt': b'7'}"),
+            ("env", self.env.values(), str, "names and texts, such as {'LANG': 'C'}"),
+        )
+        for name, values, kind, wanted in groups:
+            if isinstance(values, str | bytes) or not all(isinstance(value, kind) for value in values):
+                raise ConfigError(f"a program's {name}={reprlib.repr(getattr(self, name))} must be {wanted}")
+        if self.limits is not None and not isinstance(self.limits, Limits):
+            raise ConfigError(f"a program's limits={self.limits!r} must be Limits(...)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

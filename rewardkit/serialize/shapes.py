@@ -95,6 +95,8 @@ def _trajectory(record: Record) -> Trajectory:
         return _flat(record, completion)
     if "messages" in record:
         return _chat(record)
+    if "prompt" in record and (empty := next((key for key in _COMPLETION_KEYS if key in record), None)):
+        raise InvalidTrajectoryError(f'{empty} is null: write "" for an attempt that says nothing')
     raise InvalidTrajectoryError(
         "expected the keys `task` and `steps`, or `messages`, or `prompt` and `completion`; "
         f"found {reprlib.repr(list(record))}"

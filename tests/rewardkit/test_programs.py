@@ -32,6 +32,26 @@ def test_a_variable_that_no_environment_can_hold_is_refused(name, text):
         Program(code="", env={name: text})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("code", b"print(1)"),
+        ("stdin", "7"),
+        ("argv", "ls -l"),
+        ("argv", (b"ls",)),
+        ("fetch", "out.txt"),
+        ("inputs", b"7"),
+        ("inputs", ("7",)),
+        ("files", {"in.txt": "7"}),
+        ("env", {"A": 1}),
+        ("limits", {"wall_s": 1.0}),
+    ],
+)
+def test_a_field_of_another_type_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=f"a program's {name}="):
+        Program(**{"code": "", name: value})
+
+
 def test_arguments_with_a_zero_byte_are_refused():
     with pytest.raises(ConfigError, match="zero byte"):
         Program(argv=("a", "b\0c"))

@@ -6,6 +6,7 @@ they are run is in `calls`. Style, speed beyond the limits, and what no test ask
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -111,9 +112,10 @@ class UnitTests(Sandboxed):
     def _suite(self, trajectory: Trajectory) -> Suite:
         suite = read_suite(trajectory.task, challenge=self._challenge_tests)
         if suite is None:
+            there = (f"{key}={reprlib.repr(value)}" for key, value in sorted(trajectory.task.metadata.items()))
             raise RewardError(
-                f"task {trajectory.task.id!r} has no tests in its metadata (it has: "
-                f"{', '.join(sorted(trajectory.task.metadata)) or 'nothing'}): see docs/rewards/unit_tests.md"
+                f"task {trajectory.task.id!r} has no tests of a known shape in its metadata (it has: "
+                f"{', '.join(there) or 'nothing'}): see docs/howto/code-rewards.md"
             )
         most = self._max_tests or None
         if isinstance(suite, AssertSuite):

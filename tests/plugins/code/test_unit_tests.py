@@ -431,6 +431,11 @@ def test_a_sandbox_that_fails_fails_that_trajectory_only(told):
     assert (found[1].kind, found[1].retryable) == ("sandbox", True)
 
 
+def test_tests_of_no_known_shape_are_a_failure_that_shows_them(told):
+    with pytest.raises(RewardError, match=r"no tests of a known shape .*tests='zzz'"):
+        UnitTests(sandbox=told(None)).score_batch([attempt(ADD, {"tests": "zzz"})])
+
+
 @pytest.mark.parametrize(
     "task",
     [{}, {"test_list": []}, {"inputs": [], "outputs": []}, {"fn_name": "add", "inputs": [], "outputs": []}],
