@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import gymnasium
-import numpy as np
 
 from rewardkit.errors import ConfigError, RewardError
 from rewardkit.judging import failure_of
@@ -300,11 +299,6 @@ def open_scorer(rewards: Any, executor: Executor | None = None) -> Scorer:
     if isinstance(rewards, Scorer):
         return rewards
     return Scorer([rewards] if isinstance(rewards, str) else rewards, executor=executor)
-
-
-def draw_from(random: np.random.Generator, choices: Sequence[Any]) -> Any:
-    """Return one of `choices`, each as likely as the others."""
-    return choices[int(random.integers(len(choices)))]
 
 
 def _as_messages(shown: str | tuple[Message, ...]) -> tuple[Message, ...]:

@@ -123,14 +123,7 @@ class ChatModelPolicy:
     def act(self, env: Any, random: np.random.Generator, /) -> str:  # noqa: ARG002  the model has its own
         """Return what the model says to the dialogue so far."""
         answer = self._model.invoke(_chat(env.messages))
-        calls = [
-            {
-                "id": c["id"] or "",
-                "type": "function",
-                "function": {"name": c["name"], "arguments": json.dumps(c["args"])},
-            }
-            for c in getattr(answer, "tool_calls", None) or ()
-        ]
+        calls = [_call(**call) for call in getattr(answer, "tool_calls", None) or ()]
         return _action(answer.content, calls)
 
 

@@ -106,6 +106,8 @@ class TextVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
     def send(self, actions: Sequence[str], ids: Iterable[int]) -> None:
         """Let the environments `ids` take one action each, at once; what has ended is scored in the background."""
         ids = [int(i) for i in ids]
+        if len(set(ids)) < len(ids):
+            raise ConfigError(f"ids={ids!r}: an environment takes one action at a time")
         if pending := self._out.intersection(ids):
             raise gymnasium.error.AlreadyPendingCallError(f"environment {min(pending)} is out: recv it first", "send")
         ended = self._act(ids, actions)

@@ -244,6 +244,8 @@ def test_misuse_says_what_to_call():
         envs.send(["a"], [1])
     with pytest.raises(gymnasium.error.AlreadyPendingCallError, match="recv"):
         envs.step(["a", "b"])
+    with pytest.raises(ConfigError, match="one action at a time"):
+        envs.send(["a", "b"], [0, 0])
     with pytest.raises(ConfigError, match="compares attempts"):
         make(2, reward=[Pairs()])
     with pytest.raises(ConfigError, match="num_envs=0"):
