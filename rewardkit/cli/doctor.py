@@ -32,7 +32,7 @@ _DOCKER = (
 @click.command()
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Say what works here: Python, extras, plugins, Docker, GPU, Ray, and who owns the name."""
+    """Say what works here: Python, extras, plugins, sandboxes, Docker, GPU, Ray, and who owns the name."""
     broken = False
     for ok, subject, finding in _findings():
         broken |= ok is False
@@ -54,6 +54,7 @@ def _findings() -> Iterator[tuple[bool | None, str, str]]:
         yield (None, extra, cure) if missing else (True, extra, f"{', '.join(modules)} installed")
     for plugin in Plugins.load().found:
         yield not plugin.problem, "plugin", f"{plugin.name} ({plugin.distribution}): {plugin.problem or 'loads'}"
+    yield from _sandbox_findings()
     yield _ask(
         "docker",
         ["docker", "info", "--format", _DOCKER],
@@ -75,6 +76,15 @@ def _name_findings() -> Iterator[tuple[bool | None, str, str]]:
     elif os.path.dirname(os.path.abspath(command)) != os.path.dirname(sys.executable):
         here = os.path.dirname(sys.executable)
         yield None, "command", f"'rewardkit' is {command}, not the one in {here}: use 'python -m rewardkit'"
+
+
+def _sandbox_findings() -> Iterator[tuple[bool | None, str, str]]:
+    from rewardkit.cli.listing import try_sandbox
+
+    for spec in Plugins.load().sandboxes:
+        works, finding = try_sandbox(spec)
+        if works is not None:
+            yield works or None, "sandbox", f"{spec.name}: {finding}"
 
 
 def _ask(subject: str, command: list[str], absent: str) -> tuple[bool | None, str, str]:

@@ -63,7 +63,7 @@ def envs(as_json: bool) -> None:
 @_json_option
 def sandboxes(as_json: bool) -> None:
     """List the sandboxes, and say which work here. Starts and builds none."""
-    found = [(spec, *_tried(spec)) for spec in Plugins.load().sandboxes]
+    found = [(spec, *try_sandbox(spec)) for spec in Plugins.load().sandboxes]
     if as_json:
         keys = SandboxSpec.__slots__
         _print_json([{**{key: getattr(s, key) for key in keys}, "works": w, "finding": f} for s, w, f in found])
@@ -73,7 +73,7 @@ def sandboxes(as_json: bool) -> None:
     _print_table(("sandbox", "summary", "works", "as, or why not", "from"), rows)
 
 
-def _tried(spec: SandboxSpec) -> tuple[bool | None, str]:
+def try_sandbox(spec: SandboxSpec) -> tuple[bool | None, str]:
     """Return whether a sandbox can be had here (None: not without more) and what it is, or what keeps it."""
     try:
         target = spec.load()

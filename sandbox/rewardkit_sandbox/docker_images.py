@@ -75,7 +75,7 @@ def build_image(
     tag = f"{REPOSITORY}:{name}"
     if not fresh and (image := current_image(daemon, name, base=base)):
         return image
-    with _only_one():
+    with _only_one(lambda: say(f"waiting for the image {tag}: another process builds images")):
         if not fresh and (image := current_image(daemon, name, base=base)):  # another process has built it meanwhile
             return image
         say(f"building the image {tag}: 5 s to a few minutes, once on this machine")
@@ -182,7 +182,7 @@ def _build(daemon: Daemon, name: ImageName, base: str, tag: str, *, fresh: bool)
                 network_mode="none" if name == "python" else None,
             )
             spoken = [line.get("error") or line.get("stream", "") for line in lines]
-        return "" if spoken and "Successfully" in "".join(spoken[-3:]) else "".join(spoken[-8:]).strip()
+        return "" if spoken and "Successfully" in "".join(spoken[-3:]) else " ".join("".join(spoken[-8:]).split())
 
     if trouble := daemon.call(build, wait=False):
         raise SandboxUnavailableError(f"the image {tag} cannot be built on {base!r}: {trouble}")
@@ -207,12 +207,16 @@ def _image(found: Mapping[str, Any]) -> Image:
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
-    """Hold the lock under which images are built by this user on this machine."""
+def _only_one(on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock under which images are built by this user on this machine; `on_wait` is called if it is held."""
     path = Path(tempfile.gettempdir(), f"rewardkit-images-{os.getuid()}.lock")
     handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

@@ -178,6 +178,7 @@ def test_sandboxes_says_which_work_and_why_others_do_not(monkeypatch):
     assert "url" in listed["remote"]["finding"]
     assert listed["namespace"]["works"] in (True, False)
     assert "/absent/docker.sock" in rewardkit("sandboxes").stdout or "not installed" in listed["docker"]["finding"]
+    assert f"-    sandbox    docker: {listed['docker']['finding']}\n" in rewardkit("doctor").stdout
 
 
 def test_a_broken_plugin_shows_in_plugins_rewards_and_doctor(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The images of the docker sandbox: made once, made again when their recipe changes, holding what they promise."""
 
 import subprocess
+import tempfile
+import threading
 
 import pytest
 
@@ -67,6 +69,23 @@ def test_a_base_without_python_is_refused_with_what_went_wrong(docker_daemon, ow
             build_image(docker_daemon, "python", base="rewardkit-test-images:none")
     finally:
         docker_daemon.call(lambda client: client.remove_image("rewardkit-test-images:none"))
+
+
+def test_who_waits_for_another_builder_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    waits = threading.Event()
+
+    def build():
+        with docker_images._only_one(waits.set):
+            pass
+
+    with docker_images._only_one(lambda: pytest.fail("nobody else builds")):
+        other = threading.Thread(target=build)
+        other.start()
+        assert waits.wait(10)
+        assert other.is_alive()
+    other.join(10)
+    assert not other.is_alive()
 
 
 def test_an_unknown_image_of_ours_is_refused(docker_daemon):
