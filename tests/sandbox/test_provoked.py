@@ -146,6 +146,23 @@ def test_nothing_of_a_program_is_left_when_the_next_one_runs(sandbox) -> None:
         assert b"left" not in run(sandbox, "print(open('/proc/net/unix').read())").stdout
 
 
+def test_a_run_leaves_nothing_where_compiled_programs_are(sandbox) -> None:
+    code = "print(os.path.exists('/tmp/main'))\nopen('/tmp/main', 'w').write('left')"
+    assert [r.stdout for r in run(sandbox, code, inputs=(b"", b"")).runs] == [b"False\n"] * 2
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_a_run_that_replaces_the_compiled_program_does_so_for_itself_only(sandbox) -> None:
+    script = r"#!/bin/sh\necho replaced\n"
+    code = (
+        "#include <stdio.h>\n#include <sys/stat.h>\n#include <unistd.h>\nint main(void) {\n"
+        'unlink("/tmp/main");\nFILE *file = fopen("/tmp/main", "w");\n'
+        f'fputs("{script}", file);\nfclose(file);\nchmod("/tmp/main", 0700);\nputs("honest");\n}}\n'
+    )
+    ended = sandbox.run(Program(code=code, language="c", inputs=(b"", b"", b""), limits=_LIMITS))
+    assert [r.stdout for r in ended.runs] == [b"honest\n"] * 3
+
+
 def test_a_stream_that_another_thread_has_closed_is_lost_and_no_other_error(sandbox) -> None:
     transport = NamespaceSandbox().start_worker()
     transport.kill()

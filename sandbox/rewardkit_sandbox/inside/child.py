@@ -128,12 +128,15 @@ def _run_all(order: Order, control: int) -> NoReturn:
         if job.outcome["exit"] or job.limit:
             runner.send("compile", job, {})
             os._exit(1)
-    keep = {_COMPILED, order.source}
+    compiled = _stamp(order)
+    keep = {_COMPILED, order.source} if compiled else {order.source}
     for number, content in enumerate(order.inputs):
         if number:
             if runner.is_enough():
                 break
             try:
+                if _stamp(order) != compiled:
+                    break
                 runs.clear(keep)
                 os.mkdir(WORK, 0o700)
                 os.chdir(WORK)
@@ -151,6 +154,14 @@ def _become_run(order: Order, command: list[str] | None = None) -> NoReturn:
     if command:
         _replace(command, order)
     become(order)
+
+
+def _stamp(order: Order) -> tuple[int, ...]:
+    """Return what another file than the compiled program does not have; nothing where none was compiled."""
+    if order.in_process or not order.compiler():
+        return ()
+    found = os.stat(_COMPILED)
+    return found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def write_files(order: Order) -> None:
