@@ -42,6 +42,15 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(f"rewardkit.cli.{module}"), attribute)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of subcommands; those of plugins are described by their specs, for they may be heavy."""
+        rows = {spec.name: spec.summary for spec in _plugin_commands()}
+        for name in _COMMANDS:
+            command = self.get_command(ctx, name)
+            rows[name] = command.get_short_help_str(limit=100) if command else ""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows.items()))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -149,6 +149,9 @@ class WarmSandbox:
 
     def _check(self, program: Program) -> None:
         self._check_owner()
+        given: Any = program
+        if not isinstance(given, Program):
+            raise ConfigError(f"sandbox {self.name!r} runs a Program(code=...), not {given!r:.60}")
         for part in (program, program.peer):
             if part is None:
                 continue

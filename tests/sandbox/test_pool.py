@@ -144,6 +144,11 @@ def test_what_cannot_be_run_is_said_at_once(sandbox, program, problem) -> None:
     assert sandbox.run(ONE).ok
 
 
+def test_text_is_no_program(sandbox) -> None:
+    with pytest.raises(ConfigError, match="runs a Program"):
+        sandbox.run("print(1)")
+
+
 def test_options_that_cannot_be_right_are_refused() -> None:
     with pytest.raises(ConfigError, match="workers=0"):
         NamespaceSandbox(workers=0)

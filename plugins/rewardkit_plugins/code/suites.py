@@ -33,6 +33,7 @@ _NESTED = (
 )
 _INHERITED = ("fn_name", "function", "func_name", "entry_point", "starter_code", "metadata", "language", "setup")
 _CALLED = ("functional", "function_call", "call_based", "function", "call")
+_PRINTED = ("stdin", "stdin_stdout", "stdio", "standard_input", "io")
 _DEEPEST = 3
 
 
@@ -311,6 +312,12 @@ def _case_list(source: _Source, key: str, cases: list[Any]) -> Suite:
         inputs.append(case[given])
         outputs.append(case[wanted])
         kind = str(case.get("type") or case.get("testtype") or ("call" if given == "args" else ""))
+        if kind not in (*_CALLED, *_PRINTED, ""):
+            known = ", ".join(sorted({*_CALLED, *_PRINTED}))
+            source.wrong(f"{key}[{number}]", f"has the unknown type {kind!r} (there are: {known})")
+        if kind not in (*_CALLED, *_PRINTED, ""):
+            known = ", ".join((*_CALLED, *_PRINTED))
+            source.wrong(f"{key}[{number}]", f"has the unknown type {kind!r} (there are: {known})")
         named = _function(source, {**source.record, **case}) if kind in _CALLED or not kind else None
         if kind in _CALLED and named is None:
             source.wrong(f"{key}[{number}]", "is a call, but no fn_name says of which function")

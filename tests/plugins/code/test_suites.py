@@ -274,3 +274,9 @@ def test_the_vectors_of_prime_code_are_read_but_for_empty_ones(shared):
             found = read_suite(task)
             assert isinstance(found, CallSuite if "fn_name" in case["tests"] else StdinSuite)
             assert len(getattr(found, "calls", None) or found.inputs) == len(case["tests"]["inputs"])
+
+
+def test_a_type_of_test_that_nobody_knows_is_an_error():
+    cases = [{"type": "functionnal", "fn_name": "add", "input": "1", "output": "2"}]
+    with pytest.raises(RewardError, match="unknown type 'functionnal'"):
+        read_suite(Task(id="t", metadata={"test_cases": cases}))
