@@ -143,8 +143,8 @@ def main() -> None:
     """Train from each seed, print how it went, and draw the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--warm-steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--warm-steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=128, help="completions of each step, eight to a question")
     parser.add_argument("--plot", type=Path, default=Path("train-grpo.svg"))
     options = parser.parse_args()
