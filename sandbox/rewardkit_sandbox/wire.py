@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from rewardkit.errors import ConfigError, SandboxUnavailableError
@@ -103,7 +104,7 @@ def _collect(transport: Transport, program: Program, ceiling: Limits, *, wall: f
 
 def _order(program: Program, ceiling: Limits) -> tuple[dict[str, Any], bytes]:
     """Return what the supervisor needs to know of a program, and what only the program's own child reads."""
-    limits = asdict((program.limits or ceiling).within(ceiling))
+    limits = _allowed(program.limits or ceiling, ceiling)
     runs = len(program.inputs) or 1
     compiled = program.code is not None and program.language in ("c", "cpp")
     direct = not program.inputs and not program.fetch and not compiled
@@ -128,6 +129,11 @@ def _order(program: Program, ceiling: Limits) -> tuple[dict[str, Any], bytes]:
     stdin = program.stdin if direct else b""
     header = {"limits": limits, "direct": direct, "runs": runs, "order": len(order), "stdin": len(stdin)}
     return header, order + stdin
+
+
+@lru_cache(maxsize=64)
+def _allowed(limits: Limits, ceiling: Limits) -> dict[str, Any]:
+    return asdict(limits.within(ceiling))
 
 
 def _ceilings(limits: dict[str, Any], ceiling: Limits) -> dict[str, Any]:

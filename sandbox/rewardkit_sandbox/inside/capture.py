@@ -114,16 +114,18 @@ class Job:
     def take_claim(self) -> bool:
         """Note the end that its process claims, and end it; returns whether it was alone, and may be reaped later."""
         code, used, peak = _CLAIM.unpack(self.marks.partition(b"R")[2][: _CLAIM.size])
-        peak, before = max(usage.peak_kb(self.pid), min(peak, _MOST_KB)), sum(usage.cpu_s_of(self.pid))
+        wall = time.monotonic() - self.started
+        peak = min(peak, _MOST_KB) if wall < _FIRST_LOOK else max(usage.peak_kb(self.pid), min(peak, _MOST_KB))
         os.kill(self.pid, signal.SIGKILL)
+        before, alone = usage.end_of(self.pid)
         used = used if used >= 0 else 0.0  # NaN as well
         self.outcome = {
             "exit": code,
-            "wall": time.monotonic() - self.started,
+            "wall": wall,
             "cpu": max(self.cpu_s, before, min(used, before + 1 / usage.TICKS)),
             "memory": max(self.peak_kb, peak) / 1024,
         }
-        return usage.is_alone(self.pid)
+        return alone
 
     def reap(self, *, wait: bool) -> bool:
         """Let go of its process once the kernel is done with it; returns whether it is."""

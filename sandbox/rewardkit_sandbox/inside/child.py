@@ -27,7 +27,7 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 ENVIRONMENT = {"PATH": _PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC"}
 _COMPILED = "/tmp/main"
 _LINK = 3  # the stream to a peer
-_REHEARSAL = b"def f(a):\n    return [str(i) for i in a]\nprint(end='')\n"
+_REHEARSAL = b"0"
 # language: suffix of its source file, how it is compiled, how it is run; {} is the source.
 LANGUAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "bash": (".sh", (), ("bash", "{}")),
@@ -200,8 +200,6 @@ def rehearse() -> None:
     rest = {"code": len(_REHEARSAL), "files": [], "inputs": []}
     order = Order(*frames.unpack(bytearray(frames.pack({**header, **rest}, _REHEARSAL))) or ({}, b""))
     compile_python(order)
-    if order.compiled is not None:
-        exec(order.compiled, {})
 
 
 def _replace(command: list[str], order: Order) -> NoReturn:

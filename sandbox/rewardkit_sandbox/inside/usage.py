@@ -33,15 +33,15 @@ def _threads(pid: int) -> Iterator[str]:
         return
 
 
-def is_alone(pid: int) -> bool:
-    """Return whether a process, killed so that it makes no more of them, has neither threads nor children."""
+def end_of(pid: int) -> tuple[float, bool]:
+    """Return the CPU seconds of a process that has been killed, and whether it has neither threads nor children."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            threads = int(file.read().rpartition(b")")[2].split()[17])
+            fields = file.read().rpartition(b")")[2].split()
         with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return threads < 2 and not file.read()
+            return sum(map(int, fields[11:15])) / TICKS, int(fields[17]) < 2 and not file.read()
     except OSError:
-        return False
+        return 0.0, False
 
 
 def kill_all(pids: list[int]) -> None:
