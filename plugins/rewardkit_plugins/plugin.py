@@ -195,6 +195,6 @@ def rewardkit_commands() -> list[CommandSpec]:
         CommandSpec(
             name="rollout",
             factory="rewardkit_envs.commands:rollout",
-            summary="Play episodes of an environment into a file",
+            summary="Play episodes of an environment into a file.",
         )
     ]

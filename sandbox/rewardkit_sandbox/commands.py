@@ -34,7 +34,7 @@ class _LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def sandbox() -> None:
     """Check, build and serve sandboxes."""
 

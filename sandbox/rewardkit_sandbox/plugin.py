@@ -41,6 +41,6 @@ def rewardkit_commands() -> list[CommandSpec]:
         CommandSpec(
             name="sandbox",
             factory="rewardkit_sandbox.commands:sandbox",
-            summary="Check, build and serve sandboxes",
+            summary="Check, build and serve sandboxes.",
         )
     ]
