@@ -367,7 +367,6 @@ say(first, v=["handle", 0, "f"])
         ("ask()\nsay(first, v=5)", "forged"),
         ("say({'n': 'x' * 16, 'r': ask()}, v=5)", "forged"),
         ("say({'n': None, 'r': ask()}, v=5)", "forged"),
-        ("r = ask()\nsay(r, v=5)\nsay(r, v=5)\nask()", "forged"),
         ("say(ask(), w=5)", "forged"),
         ("say(ask(), v=['int', 5])", "forged"),
         ("say(ask(), v=['new', 'builtins.range', '5'])", "forged"),
@@ -384,6 +383,12 @@ say(first, v=["handle", 0, "f"])
 def test_an_answer_counts_once_for_its_own_request_and_in_the_known_form(end, status):
     tests = ["assert f() == 5", "assert f() == 5"] if status == "passed" else ["assert f() == 5"]
     assert statuses(TAKES_OVER + end + "\nask()", *tests) == [status] * len(tests)
+
+
+def test_a_second_answer_to_one_request_is_taken_for_none_of_the_next():
+    program = TAKES_OVER + "r = ask()\nsay(r, v=5)\nsay(r, v=5)\nask()\nask()"
+    # Whether it is there in time to spoil the first test is chance; the second one finds it in any case.
+    assert statuses(program, "assert f() == 5", "assert f() == 5")[-1] == "forged"
 
 
 def test_a_loop_of_the_test_itself_ends_with_the_time():
