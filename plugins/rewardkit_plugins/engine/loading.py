@@ -1,0 +1,130 @@
+"""Loading a model and its tokenizer, and refusing what would give wrong numbers: missing heads, NaN weights, bad names.
+
+What a loaded model computes is `replica`; whether it computes it alike in every batch is `selftest`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForTokenClassification as TokenClassification
+
+from rewardkit.errors import ConfigError
+from rewardkit_plugins.engine import identity
+from rewardkit_plugins.engine.config import EngineConfig
+
+Kind = Literal["causal", "sequence", "token", "embedding"]
+
+_CLASSES: dict[Kind, Any] = {
+    "causal": AutoModelForCausalLM,
+    "sequence": AutoModelForSequenceClassification,
+    "token": TokenClassification,
+    "embedding": AutoModel,
+}
+
+
+def load_tokenizer(config: EngineConfig) -> Any:
+    """Return the model's tokenizer; raises ConfigError when it cannot map characters to tokens."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**_source(config))
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ConfigError(f"the tokenizer of {config.model!r} does not load: {_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            f"the tokenizer of {config.model!r} does not say which characters a token stands for: save it with its "
+            "tokenizer.json (a fast tokenizer)"
+        )
+    return tokenizer
+
+
+def devices_of(config: EngineConfig) -> list[torch.device]:
+    """Return where copies of the model go; one device for a model that is split over several."""
+    if config.device == "split":
+        return [torch.device("cuda:0")]
+    if config.device == "auto":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return [torch.device("cuda", i) for i in range(count)] or [torch.device("cpu")]
+    try:
+        devices = [torch.device(name.strip()) for name in config.device.split(",")]
+    except RuntimeError as error:
+        raise ConfigError(f"device {config.device!r} cannot be right: {_line(error)}") from error
+    for device in devices:
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(f"device {str(device)!r} is not here: {torch.cuda.device_count()} GPUs are in sight")
+    return devices
+
+
+def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
+    """Return the model in evaluation mode on `device`.
+
+    Raises ConfigError when the checkpoint has no such model, lacks weights (a head that would be made up), or holds
+    weights that are not finite.
+    """
+    dtype = identity.stored_dtype(config.model, config.revision) if config.dtype == "auto" else config.dtype
+    options: dict[str, Any] = {**_source(config), "dtype": getattr(torch, dtype)}
+    if config.attention not in ("auto", "packed"):
+        options["attn_implementation"] = config.attention
+    if config.device == "split":
+        options["device_map"] = "auto"
+    try:
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            model, loaded = _CLASSES[kind].from_pretrained(output_loading_info=True, **options)
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        raise ConfigError(f"model {config.model!r} does not load as a {kind} model: {_line(error)}") from error
+    _check_weights(config, kind, model, loaded)
+    if config.device != "split":
+        model = model.to(device)
+    model.eval()
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing while it loads: what matters of it is raised."""
+    reports: Any = transformers.logging
+    verbosity, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    reports.set_verbosity_error()
+    reports.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(verbosity)
+        if bars:
+            reports.enable_progress_bar()
+
+
+def _source(config: EngineConfig) -> dict[str, Any]:
+    """Return what from_pretrained is told: a directory, or a name on the hub at the commit that the signature names."""
+    files = identity.files_of(config.model, config.revision)
+    if identity.is_directory(config.model):
+        return {"pretrained_model_name_or_path": str(files), "trust_remote_code": config.trust_remote_code}
+    return {
+        "pretrained_model_name_or_path": config.model,
+        "revision": files.name,
+        "trust_remote_code": config.trust_remote_code,
+    }
+
+
+def _check_weights(config: EngineConfig, kind: Kind, model: Any, loaded: Any) -> None:
+    missing = sorted(loaded["missing_keys"]) + sorted(str(key) for key in loaded.get("mismatched_keys", ()))
+    if kind == "embedding":
+        missing = [name for name in missing if "pooler" not in name]
+    if missing:
+        raise ConfigError(
+            f"model {config.model!r} has no trained weights for {', '.join(map(repr, missing[:3]))}, so that a {kind} "
+            "model of it would answer at random: give a checkpoint that was trained as one"
+        )
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise ConfigError(f"model {config.model!r} has weights that are not finite, in {name!r}: it is broken")
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,239 @@
+"""Conversations as tokens: the chat template, and which characters and tokens each message became.
+
+Everything that decides what a model sees is here: the template writes all control tokens (the tokenizer adds none, so
+no beginning-of-sequence token comes twice), padding is not used, and a message cannot bring control tokens of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from rewardkit.errors import ConfigError, RewardError
+from rewardkit.types import Message, Trajectory
+from rewardkit_plugins.engine.config import EngineConfig
+from rewardkit_plugins.engine.identity import chat_template_of
+
+Span = tuple[int, int]
+
+_MARK = "xQz{}zQx"  # stands for a message while the template is looked at; letters survive every template
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text and tokens.
+
+    `offsets` says for each token which characters [start, end) of `text` it stands for; `messages` where the content of
+    each message lies in `text`. Of a message with tool calls that is everything the model wrote, its calls included.
+    """
+
+    text: str
+    ids: list[int]
+    offsets: list[Span]
+    messages: tuple[Span, ...]
+
+    def tokens(self, span: Span) -> range:
+        """Return the tokens that hold any character of [start, end); empty for an empty span."""
+        start, end = span
+        if start >= end:
+            return range(0)
+        first = bisect_right(self.offsets, start, key=lambda offset: offset[1])
+        last = bisect_left(self.offsets, end, key=lambda offset: offset[0])
+        return range(first, last)
+
+    def token_at(self, character: int) -> int:
+        """Return the token that holds the character at this place of the text."""
+        return self.tokens((character, character + 1))[0]
+
+
+class Renderer:
+    """Renders with one tokenizer and one template; raises ConfigError when there is no template."""
+
+    def __init__(self, tokenizer: Any, config: EngineConfig) -> None:
+        template = chat_template_of(config.model, config.revision, config.chat_template)
+        if template is None:
+            raise ConfigError(
+                f"model {config.model!r} has no chat template: name one with chat_template=chatml, "
+                "chat_template=plain, or the path of a .jinja file"
+            )
+        self.tokenizer = tokenizer
+        self._template = template
+        self._model = config.model
+        controls = {str(t) for t in tokenizer.all_special_tokens}
+        controls |= {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
+        self._control = re.compile("|".join(map(re.escape, sorted(filter(None, controls)))) or r"(?!)")
+
+    def render(self, messages: Sequence[Message], *, generate: bool = False) -> Rendered:
+        """Return the tokens of a conversation; with `generate` the model's own turn is opened at the end.
+
+        Raises RewardError when the template refuses the messages, or when a message holds a control token.
+        """
+        return self.render_all([messages], generate=generate)[0]
+
+    def render_all(self, conversations: Sequence[Sequence[Message]], *, generate: bool = False) -> list[Rendered]:
+        """Return the tokens of several conversations, in order."""
+        texts = [self._text(messages, generate) for messages in conversations]
+        spans = [self._spans(m, text, generate) for m, text in zip(conversations, texts, strict=True)]
+        return [
+            Rendered(text, ids, offsets, where)
+            for text, (ids, offsets), where in zip(texts, self.tokenize(texts), spans, strict=True)
+        ]
+
+    def continuations(self, messages: Sequence[Message], texts: Sequence[str], *, role: str = "user") -> list[Rendered]:
+        """Return the conversation followed by one more message, once for each of `texts`.
+
+        The common beginning is tokenized once. Equal to rendering each by itself.
+        """
+        if not texts:
+            return []
+        last = [Message(role=role, content=text) for text in texts]  # type: ignore[arg-type]
+        first = self.render([*messages, last[0]])
+        start, end = first.messages[-1]
+        head, tail = first.text[:start], first.text[end:]
+        cut = self._cut(first, start)
+        if cut is None or any(text != text.strip() for text in texts):
+            return self.render_all([[*messages, message] for message in last])
+        at = first.offsets[cut - 1][1]
+        for text in texts:
+            self._check_content(text)
+        found = []
+        for text, (ids, offsets) in zip(texts, self.tokenize([head[at:] + t + tail for t in texts]), strict=True):
+            moved = [(a + at, b + at) for a, b in offsets]
+            span = (start, start + len(text))
+            whole = head + text + tail
+            where = (*first.messages[:-1], span)
+            found.append(Rendered(whole, first.ids[:cut] + ids, first.offsets[:cut] + moved, where))
+        if found[0].ids != first.ids:
+            return self.render_all([[*messages, message] for message in last])
+        return found
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
+        """Return the ids and the character spans of the tokens of each text; nothing is added to it."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+
+    def _text(self, messages: Sequence[Message], generate: bool) -> str:
+        for message in messages:
+            self._check_content(message.content)
+        return self._apply([_shape(message) for message in messages], generate)
+
+    def _apply(self, shapes: list[dict[str, Any]], generate: bool) -> str:
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    shapes, chat_template=self._template, tokenize=False, add_generation_prompt=generate
+                )
+            )
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"the chat template of {self._model!r} is broken: {error}") from error
+        except (jinja2.TemplateError, TypeError, KeyError, ValueError, IndexError) as error:
+            roles = ", ".join(shape["role"] for shape in shapes) or "none"
+            raise RewardError(
+                f"the chat template of {self._model!r} rejects these messages ({roles}): {' '.join(str(error).split())}"
+            ) from error
+
+    def _check_content(self, content: str) -> None:
+        if found := self._control.search(content):
+            raise RewardError(
+                f"a message holds {found[0]!r}, a control token of {self._model!r}, with which it could write turns "
+                "of others: strip it where trajectories are made"
+            )
+
+    def _spans(self, messages: Sequence[Message], text: str, generate: bool) -> tuple[Span, ...]:
+        """Find each message's content in the rendered text, by what the template writes around marks in its place."""
+        marks = [_MARK.format(i) for i in range(len(messages))]
+        shapes = [{**_shape(m), "content": mark} for m, mark in zip(messages, marks, strict=True)]
+        pieces = re.split("|".join(map(re.escape, marks)) or r"(?!)", self._apply(shapes, generate))
+        spans: list[Span] = []
+        at = 0
+        if len(pieces) == len(messages) + 1:
+            for number, (message, piece, after) in enumerate(zip(messages, pieces, pieces[1:], strict=False)):
+                start = at + len(piece)
+                content = next((c for c in (message.content, message.content.strip()) if text.startswith(c, start)), "")
+                end = start + len(content)
+                if not text.startswith(piece, at) or not text.startswith(after, end):
+                    break
+                spans.append((start, end))
+                at = end
+                if message.tool_calls:
+                    spans[-1] = (start, self._end_of_calls(messages[: number + 1], text, end))
+        if len(spans) == len(messages):
+            return tuple(spans)
+        return self._sought(messages, text)
+
+    def _sought(self, messages: Sequence[Message], text: str) -> tuple[Span, ...]:
+        """Find the contents one after the other, for templates that change what stands around them."""
+        spans: list[Span] = []
+        at = 0
+        for message in messages:
+            content = message.content.strip()
+            start = text.find(content, at)
+            if start < 0:
+                raise RewardError(
+                    f"the chat template of {self._model!r} changes the message {content[:40]!r}, so that its tokens "
+                    "cannot be told: give another template with chat_template"
+                )
+            at = start + len(content)
+            spans.append((start, at))
+        return tuple(spans)
+
+    def _end_of_calls(self, messages: Sequence[Message], text: str, end: int) -> int:
+        """Return where the last message's tool calls end: before what the template writes after any message."""
+        until = self._apply([_shape(message) for message in messages], False)
+        plain = self._apply([{"role": "assistant", "content": _MARK}], False)
+        closing = plain.rpartition(_MARK)[2]
+        return len(until) - len(closing) if text.startswith(until) and until.endswith(closing) else end
+
+    def _cut(self, rendered: Rendered, start: int) -> int | None:
+        """Return how many tokens end before `start` with a control token, at which no tokenizer merges; or None."""
+        special = set(self.tokenizer.all_special_ids)
+        for at in range(rendered.tokens((start, start + 1))[0] - 1, -1, -1) if start < len(rendered.text) else ():
+            if rendered.ids[at] in special:
+                return at + 1
+        return None
+
+
+def action_indices(trajectory: Trajectory) -> list[int]:
+    """Return where in `trajectory.messages` the action of each step stands."""
+    indices, at = [], len(trajectory.task.prompt)
+    for step in trajectory.steps:
+        at += len(step.observation)
+        indices.append(at)
+        at += 1
+    return indices
+
+
+def _shape(message: Message) -> dict[str, Any]:
+    shape: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        shape["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": _arguments(c.arguments)}}
+            for c in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        shape["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        shape["name"] = message.name
+    return shape
+
+
+def _arguments(text: str) -> Any:
+    """Return the arguments as templates want them, an object; the text itself where it is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,118 @@
+"""The self-test of a loaded model: a batch must say what single sequences say, and the side of padding must not matter.
+
+It uses 32 sequences of random ordinary tokens, four of them with a common beginning, so it costs about a thousand
+tokens. Deviations are measured as the mean difference within a sequence over the spread of all numbers.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import torch
+
+from rewardkit.errors import ConfigError
+from rewardkit_plugins.engine.forest import Tree
+from rewardkit_plugins.engine.packing import PackingUnsupported
+
+if TYPE_CHECKING:
+    from rewardkit_plugins.engine.engine import Engine
+    from rewardkit_plugins.engine.replica import Replica
+
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.15}
+_SEQUENCES, _LONGEST, _COMMON = 32, 40, 36
+
+
+def choose_layout(engine: Engine) -> None:
+    """Pack where a packed batch says what single sequences say, else pad; raises ConfigError if neither does.
+
+    Without `self_test` sequences are padded, unless `attention` is "packed".
+    """
+    config = engine.config
+    wanted = config.attention == "packed" or (config.attention == "auto" and config.self_test)
+    for replica in engine.replicas:
+        exchanged = wanted and replica.pack()
+        if not config.self_test:
+            continue
+        sequences = _sequences(engine)
+        singles = _singles(engine, replica, sequences)
+        problem = "" if exchanged else "its attention cannot be exchanged"
+        if wanted and not problem and not (problem := _packing_problem(replica, sequences, singles, engine.is_causal)):
+            continue
+        replica.unpack()
+        if config.attention == "packed":
+            raise ConfigError(f"model {config.model!r} cannot be packed ({problem}): use attention=auto")
+        if problem := _padding_problem(replica, sequences, singles, engine.is_causal):
+            raise ConfigError(
+                f"model {config.model!r} fails its self-test: {problem}; its scores would depend on the batch. "
+                "Try another attention or dtype, or batch_tokens=1 with self_test=false"
+            )
+
+
+def _packing_problem(replica: Replica, sequences: list[list[int]], singles: list[torch.Tensor], is_causal: bool) -> str:
+    rest = [Tree(0, (i,), len(ids)) for i, ids in enumerate(sequences)]
+    trees = [Tree(len(sequences[0]) - 1, (0, 1, 2, 3), 0), *rest[4:]] if is_causal else rest
+    try:
+        with torch.inference_mode():
+            states, places = replica.hidden(sequences, trees)
+    except (PackingUnsupported, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return _difference([states[places[i]] for i in range(len(sequences))], singles, "a packed batch")
+
+
+def _padding_problem(replica: Replica, sequences: list[list[int]], singles: list[torch.Tensor], is_causal: bool) -> str:
+    longest = max(map(len, sequences))
+    with torch.inference_mode():
+        right = replica.padded(sequences)
+        if problem := _difference(
+            [row[: len(ids)] for row, ids in zip(right, sequences, strict=True)], singles, "a batch padded on the right"
+        ):
+            return problem
+        if not is_causal:
+            return ""  # encoders count positions from the left edge and are never padded there
+        left = replica.padded(sequences, left=True)
+    return _difference(
+        [row[longest - len(ids) :] for row, ids in zip(left, sequences, strict=True)],
+        singles,
+        "a batch padded on the left",
+    )
+
+
+def _difference(found: list[torch.Tensor], singles: list[torch.Tensor], what: str) -> str:
+    reference = torch.cat(singles).float()
+    if not bool(torch.isfinite(reference).all()):
+        return "it answers with numbers that are not finite"
+    spread = float(reference.std()) or 1.0
+    worst = max(float((a.float() - b.float()).abs().mean()) for a, b in zip(found, singles, strict=True)) / spread
+    allowed = TOLERANCE.get(singles[0].dtype, 1e-3)
+    if worst <= allowed:  # also false for NaN
+        return ""
+    return f"{what} of {len(singles)} differs from single sequences by {worst:.2g} of the spread (allowed: {allowed:g})"
+
+
+def _singles(engine: Engine, replica: Replica, sequences: list[list[int]]) -> list[torch.Tensor]:
+    """Return the hidden states of each sequence as transformers computes them: no packing, no padding, no mask.
+
+    Raises ConfigError when the logits computed from them are not the model's own.
+    """
+    states: list[torch.Tensor] = []
+    with replica.unpacked(), torch.inference_mode():
+        for ids in sequences:
+            batch = torch.tensor([ids], device=replica.device)
+            states.append(replica.model.base_model(input_ids=batch)[0][0])
+        if engine.kind == "causal":
+            own = replica.model(input_ids=torch.tensor([sequences[0]], device=replica.device)).logits[0].float()
+            if problem := _difference([replica.vocabulary(states[0])], [own], "what its last layer makes of the rest"):
+                raise ConfigError(f"model {engine.config.model!r} cannot be read: {problem}")
+    return states
+
+
+def _sequences(engine: Engine) -> list[list[int]]:
+    choose_from = random.Random(0)  # noqa: S311  not for secrets
+    special = set(engine.tokenizer.all_special_ids)
+    size = min(len(engine.tokenizer), engine.model.config.get_text_config().vocab_size)
+    ordinary = [i for i in range(size) if i not in special] or [0]
+    longest = min(_LONGEST, engine.window or _LONGEST)
+    common = choose_from.choices(ordinary, k=min(_COMMON, longest - 1))
+    rest = [choose_from.choices(ordinary, k=choose_from.randint(1, longest)) for _ in range(_SEQUENCES - 4)]
+    return [[*common, token] for token in choose_from.choices(ordinary, k=4)] + rest

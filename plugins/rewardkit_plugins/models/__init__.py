@@ -1,0 +1,1 @@
+"""Rewards that read a model: likelihoods, reward models, process rewards, embeddings (extra `hf`)."""
