@@ -32,7 +32,7 @@ _CLASSES: dict[Kind, Any] = {
 def load_tokenizer(config: EngineConfig) -> Any:
     """Return the model's tokenizer; raises ConfigError when it cannot map characters to tokens."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**_source(config))
+        tokenizer = AutoTokenizer.from_pretrained(**source_of(config))
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ConfigError(f"the tokenizer of {config.model!r} does not load: {_line(error)}") from error
     if not tokenizer.is_fast:
@@ -67,13 +67,13 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
     weights that are not finite.
     """
     dtype = identity.stored_dtype(config.model, config.revision) if config.dtype == "auto" else config.dtype
-    options: dict[str, Any] = {**_source(config), "dtype": getattr(torch, dtype)}
+    options: dict[str, Any] = {**source_of(config), "dtype": getattr(torch, dtype)}
     if config.attention not in ("auto", "packed"):
         options["attn_implementation"] = config.attention
     if config.device == "split":
         options["device_map"] = "auto"
     try:
-        with warnings.catch_warnings(), _quiet():
+        with warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore", DeprecationWarning)
             model, loaded = _CLASSES[kind].from_pretrained(output_loading_info=True, **options)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
@@ -86,7 +86,7 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from printing while it loads: what matters of it is raised."""
     reports: Any = transformers.logging
     verbosity, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
@@ -100,7 +100,7 @@ def _quiet() -> Iterator[None]:
             reports.enable_progress_bar()
 
 
-def _source(config: EngineConfig) -> dict[str, Any]:
+def source_of(config: EngineConfig) -> dict[str, Any]:
     """Return what from_pretrained is told: a directory, or a name on the hub at the commit that the signature names."""
     files = identity.files_of(config.model, config.revision)
     if identity.is_directory(config.model):
