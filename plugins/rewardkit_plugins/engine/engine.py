@@ -82,6 +82,11 @@ class Engine(Reader):
         return self._replicas
 
     @property
+    def classifies_whole(self) -> bool:
+        """Whether sequences are classified by a head that is not read at one token: encoders pool in their own way."""
+        return self.kind == "sequence" and not isinstance(getattr(self.model, "score", None), torch.nn.Module)
+
+    @property
     def model(self) -> Any:
         """The first copy of the model."""
         return self._replicas[0].model
@@ -108,7 +113,7 @@ class Engine(Reader):
 
         An encoder classifies a sequence as a whole: one row each, whatever the positions.
         """
-        if self.kind == "sequence" and not self._replicas[0].reads_last_token:
+        if self.classifies_whole:
             return self._whole(readings)
         return self.read(readings, lambda replica, rows: replica.classes(rows.hidden))
 
@@ -252,12 +257,7 @@ def _out_of_memory(error: BaseException) -> bool:
 def _regime_of(config: Any) -> Callable[[int], int]:
     """Return which sequences may share a pass, by length: some rotary embeddings depend on the longest one in it."""
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = scaling.get("rope_type", "default")
-    until = int(
-        scaling.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", None) or 0
-    )
-    if kind == "longrope":
-        return lambda length: int(length > until)
-    if kind == "dynamic":
-        return lambda length: length if length > until else 0
-    return lambda _: 0
+    if scaling.get("rope_type") != "longrope":
+        return lambda _: 0
+    short = int(scaling.get("original_max_position_embeddings") or config.max_position_embeddings)
+    return lambda length: int(length > short)

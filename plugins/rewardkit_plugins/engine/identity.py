@@ -61,14 +61,18 @@ def is_directory(model: str) -> bool:
 
 
 def window_of(model: str, revision: str | None) -> int | None:
-    """Return the longest sequence in tokens that the model was made for; None if its configuration does not say."""
+    """Return the longest sequence in tokens that the model was made for; None if its configuration does not say.
+
+    With "dynamic" rotary embeddings that is the window before they stretch: how far transformers stretches them depends
+    on what was computed before.
+    """
     config = _read_json(files_of(model, revision) / "config.json")
     for names in (config, config.get("text_config", {})):
         for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
             if isinstance(names.get(name), int):
                 # RoBERTa and its kin count positions from behind their padding token.
-                behind = config.get("pad_token_id") or 0 if config.get("model_type", "") in _COUNT_FROM_PADDING else -1
-                return int(names[name]) - (behind + 1)
+                behind = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _COUNT_FROM_PADDING else 0
+                return int(names[name]) - behind
     return None
 
 

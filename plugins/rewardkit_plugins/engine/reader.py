@@ -80,7 +80,8 @@ class Reader(ABC):
         length, window = len(rendered.ids), self.window
         if window is None or length <= window:
             return rendered, keep, 0
-        first = 1 if self.tokenizer.bos_token_id == rendered.ids[0] else 0
+        opening = (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id)
+        first = 1 if rendered.ids[0] in opening else 0
         dropped = length - window
         if self.config.truncation == "error" or keep.start - dropped < first + 1:
             cure = "raise max_length" if self.config.max_length else "choose a model with a longer window"

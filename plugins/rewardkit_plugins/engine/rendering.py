@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,7 @@ class Renderer:
             return self.render_all([[*messages, message] for message in last])
         at = first.offsets[cut - 1][1]
         for text in texts:
-            self._check_content(text)
+            self.check_content(text)
         found = []
         for text, (ids, offsets) in zip(texts, self.tokenize([head[at:] + t + tail for t in texts]), strict=True):
             moved = [(a + at, b + at) for a, b in offsets]
@@ -126,10 +126,19 @@ class Renderer:
         )
         return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
 
+    def check_content(self, content: str) -> None:
+        """Raise RewardError for text that holds a control token."""
+        if found := self._control.search(content):
+            raise RewardError(
+                f"a message holds {found[0]!r}, a control token of {self._model!r}, with which it could write turns "
+                "of others: strip it where trajectories are made"
+            )
+
     def _text(self, messages: Sequence[Message], generate: bool) -> str:
-        for message in messages:
-            self._check_content(message.content)
-        return self._apply([_shape(message) for message in messages], generate)
+        shapes = [_shape(message) for message in messages]
+        for text in _strings(shapes):
+            self.check_content(text)
+        return self._apply(shapes, generate)
 
     def _apply(self, shapes: list[dict[str, Any]], generate: bool) -> str:
         try:
@@ -145,13 +154,6 @@ class Renderer:
             raise RewardError(
                 f"the chat template of {self._model!r} rejects these messages ({roles}): {' '.join(str(error).split())}"
             ) from error
-
-    def _check_content(self, content: str) -> None:
-        if found := self._control.search(content):
-            raise RewardError(
-                f"a message holds {found[0]!r}, a control token of {self._model!r}, with which it could write turns "
-                "of others: strip it where trajectories are made"
-            )
 
     def _spans(self, messages: Sequence[Message], text: str, generate: bool) -> tuple[Span, ...]:
         """Find each message's content in the rendered text, by what the template writes around marks in its place."""
@@ -229,6 +231,18 @@ def _shape(message: Message) -> dict[str, Any]:
     if message.name is not None:
         shape["name"] = message.name
     return shape
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every text in JSON values: contents of messages, and all that tool calls say."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (key, *_strings(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def _arguments(text: str) -> Any:

@@ -85,11 +85,6 @@ class Replica:
             logits = torch.tanh(logits / cap) * cap
         return logits
 
-    @property
-    def reads_last_token(self) -> bool:
-        """Whether sequences are classified by a head on one token, as decoders are; encoders pool in their own way."""
-        return isinstance(getattr(self.model, "score", None), torch.nn.Module)
-
     def classes(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return what the classification head says of hidden states [n, width]: [n, classes], float32."""
         logits: torch.Tensor = self.head("score", "classifier")(hidden)

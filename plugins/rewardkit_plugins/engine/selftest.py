@@ -30,6 +30,7 @@ def choose_layout(engine: Engine) -> None:
     """
     config = engine.config
     wanted = config.attention == "packed" or (config.attention == "auto" and config.self_test)
+    wanted = wanted and not engine.classifies_whole
     for replica in engine.replicas:
         exchanged = wanted and replica.pack()
         if not config.self_test:
