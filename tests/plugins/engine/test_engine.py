@@ -1,4 +1,4 @@
-"""The engine: the numbers of a plain float64 model for every batch, layout, head and architecture; and what it refuses."""
+"""The engine: the numbers of a plain float64 model for every batch, layout and architecture; what it refuses."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_usage_counts_passes_and_tokens(checkpoint):
 
 
 def test_a_checkpoint_without_a_head_is_refused(checkpoint):
-    with pytest.raises(ConfigError, match="no trained weights for 'score.weight'"):
+    with pytest.raises(ConfigError, match=r"no trained weights for 'score\.weight'"):
         Engine(EngineConfig(model=checkpoint("llama")), "sequence")
 
 

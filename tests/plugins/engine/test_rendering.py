@@ -1,4 +1,4 @@
-"""Conversations as tokens: the spans of messages, one beginning for many continuations, who may write control tokens."""
+"""Conversations as tokens: the spans of messages, many continuations of one, who may write control tokens."""
 
 from __future__ import annotations
 

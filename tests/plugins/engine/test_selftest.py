@@ -65,5 +65,5 @@ def test_a_dropout_left_on_would_be_noticed(checkpoint, monkeypatch):
         return model
 
     monkeypatch.setattr(loading, "load_model", noisy)
-    with pytest.raises(ConfigError, match="fails its self-test|cannot be read"):
+    with pytest.raises(ConfigError, match=r"fails its self-test|cannot be read"):
         Engine(EngineConfig(model=checkpoint("llama")), "causal")
