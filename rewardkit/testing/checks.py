@@ -24,7 +24,7 @@ from rewardkit.serialize import result_from_json, result_to_json
 from rewardkit.signature import Signature
 from rewardkit.testing.samples import odd
 from rewardkit.testing.subject import Subject
-from rewardkit.types import Outcome, RewardResult, Score
+from rewardkit.types import Outcome, RewardResult, Score, Trajectory
 
 _WORKER_SECONDS = 60.0
 
@@ -101,9 +101,9 @@ def sets_up_and_closes_twice(subject: Subject) -> None:
 
 
 def gives_one_score_each(subject: Subject) -> None:
-    """Require a sequence of Scores, one for each attempt, with one step score for each step."""
+    """Require a sequence of Scores, one for each attempt that is not refused, with one step score for each step."""
     with subject.running() as reward:
-        for unit in subject.units(subject.attempts):
+        for unit in subject.units([one for one in subject.attempts if not _refuses(subject, reward, one)]):
             scores = subject.call(reward, unit)
             if not isinstance(scores, Sequence) or len(scores) != len(unit):
                 raise ContractViolation(f"{len(unit)} attempts got {_summary(scores)}")
@@ -249,6 +249,17 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("it takes odd input", takes_odd_input, "Handle it, abstain, or raise RewardError"),
 )
+
+
+def _refuses(subject: Subject, reward: Any, attempt: Trajectory) -> bool:
+    """Return whether a reward of single attempts raises RewardError for this one, as it may: it cannot be judged."""
+    if subject.compares_groups:
+        return False
+    try:
+        subject.call(reward, [attempt])
+    except RewardError:
+        return True
+    return False
 
 
 def _score_fresh(subject: Subject) -> list[Outcome]:

@@ -9,6 +9,7 @@ import signal
 import threading
 
 from rewardkit import Score, reward
+from rewardkit.errors import RewardError
 
 
 @reward
@@ -29,6 +30,13 @@ class Sound:
 
     def close(self):
         self.ready = False
+
+
+class SoundButRefusesSilence(Sound):
+    def score_batch(self, batch, /):
+        if not all(t.completion for t in batch):
+            raise RewardError("silence cannot be judged")
+        return super().score_batch(batch)
 
 
 class SoundRank:

@@ -65,7 +65,7 @@ def test_there_is_a_broken_reward_for_every_check():
     assert set(BROKEN) == {check.name for check in CHECKS}
 
 
-@pytest.mark.parametrize("name", ["sound", "Sound"])
+@pytest.mark.parametrize("name", ["sound", "Sound", "SoundButRefusesSilence"])
 def test_a_sound_reward_passes_every_check(name):
     outcomes = run_contract(spec_of(name, "references"), {})
     assert {one.name: one.message for one in outcomes if one.ok is not True} == {}
