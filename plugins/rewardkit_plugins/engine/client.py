@@ -51,8 +51,8 @@ class Client:
     def ask(self, path: str, body: Any = None) -> bytes:
         """Return the answer to a GET, or to a POST of `body` as JSON.
 
-        After a failed connection, 429 or 5xx it is asked again, at most four times and ever later. A server that has not
-        answered even then is asked once a request until it does. Raises RewardError with what the server says.
+        After a failed connection, 429 or 5xx it is asked again, at most four times and ever later. A server that has
+        not answered even then is asked once a request until it does. Raises RewardError with what the server says.
         """
         payload = None if body is None else msgspec.json.encode(body)
         for wait in WAITS if self._answers else ():

@@ -10,6 +10,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -27,7 +28,8 @@ _ROUNDING = 1e-3  # by which a log-probability may exceed 0
 class Dialect(ABC):
     """One kind of server. `window` is the longest sequence in tokens that it takes; None where it does not say.
 
-    Raises ConfigError when the server holds no model that can be meant.
+    Raises ConfigError unless the server holds exactly one model that is called as `model` is, or by its last part: a
+    policy and its reference, or the members of an ensemble, must not be read from one and the same model.
     """
 
     name: ClassVar[str]
@@ -36,12 +38,14 @@ class Dialect(ABC):
     def __init__(self, client: Client, model: str, kind: Kind) -> None:
         self.client = client
         served = self._ask("/v1/models", None, _Models).data
-        chosen = [one for one in served if one.id == model] or served
+        chosen = [one for one in served if one.id == model] or [
+            one for one in served if _last_part(model) in (_last_part(one.id), _last_part(one.root or one.id))
+        ]
         if len(chosen) != 1:
-            names = ", ".join(repr(one.id) for one in served) or "none"
+            names = ", ".join(repr(one.id) for one in served) or "no model"
             raise ConfigError(
-                f"the server at {client.url} holds several models or none ({names}): write one of these names as "
-                "model=, or serve one model only"
+                f"the server at {client.url} holds {names}, which does not say which is {model!r}: "
+                "start it with --served-model-name and the name that model= has here"
             )
         self.model = chosen[0].id
         longest = chosen[0].max_model_len
@@ -223,6 +227,11 @@ class Sglang(Dialect):
         return found
 
 
+def _last_part(model: str) -> str:
+    """Return the last part of a path or of a name on the hub; other machines keep models in other places."""
+    return Path(model).expanduser().resolve().name
+
+
 DIALECTS: dict[str, type[Dialect]] = {"vllm": Vllm, "sglang": Sglang}
 
 _Token = tuple[float | None, int, Any]  # log-probability, id, text
@@ -230,6 +239,7 @@ _Token = tuple[float | None, int, Any]  # log-probability, id, text
 
 class _Model(msgspec.Struct):
     id: str
+    root: str | None = None
     max_model_len: int | None = None
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from rewardkit.errors import ConfigError, RewardError
+from rewardkit.errors import ConfigError, RewardError, RewardkitError
 from rewardkit_plugins.engine import loading
 from rewardkit_plugins.engine.client import Client
 from rewardkit_plugins.engine.config import EngineConfig
@@ -40,9 +40,12 @@ class ServerReader(Reader):
         self._client = Client(config.server)
         try:
             self._dialect = DIALECTS[config.server_kind](self._client, config.model, kind)
-        except RewardError as error:
-            raise ConfigError(str(error)) from error
-        super().__init__(config, loading.load_tokenizer(config))
+            super().__init__(config, loading.load_tokenizer(config))
+        except RewardkitError as error:
+            self._client.close()
+            if isinstance(error, RewardError):
+                raise ConfigError(str(error)) from error
+            raise
         self.window = min((n for n in (self.window, self._dialect.window) if n is not None), default=None)
         self._budget = config.batch_tokens or _BATCH_TOKENS
 

@@ -75,7 +75,7 @@ def open_engine(config: EngineConfig, kind: Kind) -> Reader:
     if config.server is not None:
         from rewardkit_plugins.engine.server import ServerReader
 
-        return ServerReader(config)
+        return ServerReader(config, kind)
     from rewardkit_plugins.engine.engine import Engine
 
     return Engine(config, kind)
