@@ -93,6 +93,9 @@ class Engine(Reader):
 
     def logprobs(self, readings: Sequence[Reading]) -> list[torch.Tensor]:
         """Return for each position read the log-probability (nats) of the token after it; float32 [positions] each."""
+        for reading in readings:
+            if any(position + 1 >= len(reading.ids) for position in reading.positions):
+                raise RewardError(f"nothing follows the last of {len(reading.ids)} tokens, so it has no probability")
         return self.read(readings, _next_logprobs)
 
     def logits(self, readings: Sequence[Reading], token_ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
