@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rewardkit.errors import RewardError
 from rewardkit.types import Trajectory
-from rewardkit_plugins.engine.reader import Reader, Reading
-from rewardkit_plugins.engine.rendering import Rendered, action_indices
 from rewardkit_plugins.models.model_reward import conversation
+
+if TYPE_CHECKING:  # rendering takes jinja2, which comes with the extra
+    from rewardkit_plugins.engine.reader import Reader, Reading
+    from rewardkit_plugins.engine.rendering import Rendered
 
 Which = Literal["last", "all"]
 
@@ -49,6 +51,8 @@ class Actions:
     @property
     def reading(self) -> Reading:
         """Where to read a model for what it expected of each judged token: at the token before."""
+        from rewardkit_plugins.engine.reader import Reading
+
         return Reading(self.rendered.ids, [i - 1 for i in self.tokens])
 
 
@@ -79,6 +83,8 @@ def _fitted(reader: Reader, rendered: Rendered, steps: list[range]) -> Actions:
 
 
 def _ranges(rendered: Rendered, trajectory: Trajectory, which: Which, closing: Set[int]) -> list[range]:
+    from rewardkit_plugins.engine.rendering import action_indices
+
     spans = [rendered.messages[place] for place in action_indices(trajectory)]
     if which == "last":
         spans[:-1] = [(0, 0)] * (len(spans) - 1)

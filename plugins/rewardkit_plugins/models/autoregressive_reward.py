@@ -15,7 +15,7 @@ class AutoregressiveReward(TokenReward):
     """r(x, y) = Σ_t log π_r(y_t | x, y_<t), in nats, from -∞ to 0; every token earns its term.
 
     Options, steps and tokens are those of `TokenReward`. The part `tokens` counts what was judged.
-    Source: Xu et al. 2024 (GenARM), Eq. 4.
+    Source: Xu et al. 2024 (GenARM).
     """
 
     name = "autoregressive_reward"

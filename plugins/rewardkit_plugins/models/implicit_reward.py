@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardkit.errors import ConfigError
 from rewardkit.types import Trajectory
-from rewardkit_plugins.engine.reader import Reader
 from rewardkit_plugins.models.actions import Actions, Which, find_actions
 from rewardkit_plugins.models.agreement import check_tokens
 from rewardkit_plugins.models.model_reward import open_engine
 from rewardkit_plugins.models.token_reward import Level, TokenReward
 from rewardkit_plugins.rules.rule import check_number
+
+if TYPE_CHECKING:
+    from rewardkit_plugins.engine.reader import Reader
 
 
 class ImplicitReward(TokenReward):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,10 @@ def test_the_signature_says_how_the_number_was_made(reward):
         "end_of_turn": "true",
         "per_token": "true",
     }
+
+
+def test_listing_the_reward_imports_nothing_heavy():
+    heavy = {"torch", "transformers", "jinja2", "numpy"}
+    code = f"import sys, rewardkit_plugins.models.autoregressive_reward; print({heavy!r} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

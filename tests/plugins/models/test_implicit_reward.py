@@ -7,6 +7,8 @@ import itertools
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,7 +250,17 @@ def test_the_signature_names_both_models_and_survives_pickling(models, reward):
     assert fields["reference"].startswith("reference@")
     assert fields["model"] != fields["reference"]
     assert (fields["reference_dtype"], fields["beta"]) == ("float32", "0.1")
+    apart = build(models, reference_server="http://127.0.0.1:1")
+    assert (apart.config.server, apart.reference.server) == (None, "http://127.0.0.1:1")
+    assert apart.signature_fields()["reference_server"] == "vllm"
     copied = pickle.loads(pickle.dumps(reward))
     assert copied.signature_fields() == fields
     batch = [couple.dialogue(*TURNS[0])]
     assert copied.score_batch(batch)[0] == reward.score_batch(batch)[0]
+
+
+def test_listing_the_reward_imports_nothing_heavy():
+    heavy = {"torch", "transformers", "jinja2", "numpy"}
+    code = f"import sys, rewardkit_plugins.models.implicit_reward; print({heavy!r} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
