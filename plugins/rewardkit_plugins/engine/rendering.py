@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
 from rewardkit.errors import ConfigError, RewardError
 from rewardkit.types import Message, Trajectory
 from rewardkit_plugins.engine.config import EngineConfig
@@ -141,6 +139,8 @@ class Renderer:
         return self._apply(shapes, generate)
 
     def _apply(self, shapes: list[dict[str, Any]], generate: bool) -> str:
+        import jinja2  # it comes with the extra, and rewards that build on this are listed without
+
         try:
             return str(
                 self.tokenizer.apply_chat_template(
