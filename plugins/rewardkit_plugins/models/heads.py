@@ -154,7 +154,7 @@ def _outputs_of(reader: Reader, name: str) -> int | None:
         module = model.get_submodule(name)
     except AttributeError:
         return None
-    one = next(model.parameters())
+    one = next(module.parameters(), next(model.parameters()))
     with torch.inference_mode():
         outputs = module(one.new_zeros(1, model.config.get_text_config().hidden_size))
     return int(outputs.shape[-1])
