@@ -92,6 +92,35 @@ class TestContract(RewardContract):
         return [trajectory(question, answer) for question, answer in judges.GOOD.items()]
 
 
+class TestTrainedContract(RewardContract):
+    reward = "rewardkit_plugins.models.reward_model:RewardModel"
+    tolerance = 1e-4
+
+    @pytest.fixture(autouse=True)
+    def _model(self, tiny, tiny_reward_model):
+        type(self).options = {"model": str(tiny_reward_model)}
+        type(self).tiny = tiny
+
+    def trajectories(self):
+        return [trajectory(q.text, q.right) for q in self.tiny.questions(4, seed=1)]
+
+
+@pytest.mark.parametrize("model", ["tiny_reward_model", "pad_is_eos_rm"])
+def test_a_trained_model_is_read_at_the_end_of_what_it_has_not_seen(request, tiny, model):
+    path = request.getfixturevalue(model)
+    tok = tf.AutoTokenizer.from_pretrained(path)
+    head = judges.tensors(path)["score.weight"][0]
+    attempts = [trajectory(q.text, answer) for q in tiny.questions(5, seed=1) for answer in (q.right, q.wrong)]
+    for attempt, one in zip(attempts, scores(str(path), *attempts), strict=True):
+        chat = [{"role": m.role, "content": m.content} for m in attempt.messages]
+        text = tok.apply_chat_template(chat, tokenize=False)
+        assert one.value == pytest.approx((judges.hidden(path, text)[-1] @ head).item(), abs=1e-3)
+
+
+def test_a_model_without_a_trained_head_is_refused(random_rm):
+    assert "no trained weights for 'score.weight'" in refused(str(random_rm))
+
+
 def test_one_output_is_that_of_transformers_whatever_the_batch(make):
     path = make("decoder")
     found = scores(path, *[trajectory(QUESTION, answer) for answer in ANSWERS], self_test=True)
@@ -421,10 +450,6 @@ def test_an_encoder_keeps_its_first_token_when_the_oldest_are_dropped(make):
     assert cut.metadata == {"truncated_tokens": len(ids) - 64}
 
 
-def test_a_model_without_a_trained_head_is_refused(make):
-    assert "no trained weights for 'score.weight'" in refused(make("language_model"))
-
-
 def test_a_broken_model_is_refused(tmp_path):
     path = judges.decoder(tmp_path)
     judges.change(path, {"score.weight": torch.full((1, 32), math.nan)})
@@ -486,6 +511,11 @@ def test_gaming_by_whitespace_around_the_answer_changes_nothing(make):
     path = make("learned")
     padded = trajectory(QUESTION, f"\n\n \t{ANSWER}{' ' * 50}\n\n\n")
     assert score(path, padded).value == score(path).value
+
+
+def test_gaming_by_whitespace_within_the_answer_moves_the_number_as_the_page_says(make):
+    spread = trajectory(QUESTION, ANSWER.replace(" ", "\n\n\n "))
+    assert abs(score(make("learned"), spread).value - score(make("learned")).value) > 1e-3
 
 
 def test_a_fitted_head_prefers_the_answers_that_it_was_fitted_on(make):
