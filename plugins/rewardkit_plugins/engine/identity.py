@@ -22,9 +22,9 @@ TEMPLATES = {
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     ),
     "plain": (
-        "{{ bos_token or '' }}{% for message in messages %}{% if not loop.first %}\n\n{% endif %}"
+        "{{ bos_token or '' }}{% for message in messages %}{{ '' if loop.first else '\n\n' }}"
         "{{ message['role'] | capitalize }}: {{ message['content'] }}{% endfor %}"
-        "{% if add_generation_prompt %}\n\nAssistant:{% endif %}"
+        "{{ '\n\nAssistant:' if add_generation_prompt else '' }}"
     ),
 }
 

@@ -86,6 +86,11 @@ def test_every_character_belongs_to_a_token_of_its_own_place(renderer):
     assert list(rendered.tokens((5, 5))) == []
 
 
+def test_the_plain_template_parts_turns_by_a_blank_line(renderer):
+    rendered = renderer("plain").render(said(("user", "Hi"), ("assistant", "Ho")), generate=True)
+    assert rendered.text == "User: Hi\n\nAssistant: Ho\n\nAssistant:"
+
+
 def test_a_turn_may_be_opened_for_the_model(renderer):
     opened = renderer().render(said(("user", "Hi")), generate=True)
     assert opened.text.endswith("<|im_start|>assistant\n")
