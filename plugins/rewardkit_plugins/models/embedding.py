@@ -49,9 +49,8 @@ class Recipe:
         own: dict[str, Any] = next((_read(path) for path in sorted(files.glob("sentence_*_config.json"))), {})
         stated = own.get("max_seq_length") or (_read(files / "tokenizer_config.json") or {}).get("model_max_length")
         known = [config.max_length or stated, identity.window_of(config.model, config.revision)]
-        where = next(
-            (str(m.get("path") or "1_Pooling") for m in modules if str(m.get("type")).endswith("Pooling")), "1_Pooling"
-        )
+        paths = [module.get("path") for module in modules if str(module.get("type")).endswith("Pooling")]
+        where = (paths[0] if paths else "") or "1_Pooling"
         found = _pooling(config.model, _read(files / where / "config.json") or {}) if pooling == "auto" else pooling
         return cls(found, min((int(n) for n in known if n), default=None), bool(own.get("do_lower_case")))
 
@@ -130,7 +129,7 @@ def _pooling(model: str, config: dict[str, Any]) -> str:
     """Return the mode that a checkpoint's configuration names, in the older form or in the one since version 5."""
     if config.get("include_prompt") is False:
         raise ConfigError(
-            f"model {model!r} leaves prompts out of its pooling, which is not covered: choose pooling=mean"
+            f"model {model!r} leaves prompts out of its pooling: that is not covered, choose pooling=mean"
         )
     older = [key.removeprefix("pooling_mode_") for key, wanted in config.items() if wanted is True]
     modes = config.get("pooling_mode") or [key for key in older if key != "include_prompt"] or "mean"
