@@ -76,23 +76,17 @@ class ProcessReward(ModelReward):
         if keep_blocks is None:
             keep_blocks = format != "pure"  # trained on plain splits
         check_flag("process_reward: keep_blocks", keep_blocks)
-        cuts: dict[str, Any] = {"split": split or self.form.split, "delimiter": delimiter, "pattern": pattern}
-        self._split = splitter(cuts["split"] or "", delimiter=delimiter, pattern=pattern, keep_blocks=keep_blocks)
+        split = split or self.form.split
+        self._split = splitter(split, delimiter=delimiter, pattern=pattern, keep_blocks=keep_blocks)
         shape = shape or self.form.shape
         aggregate = aggregate or (self.form.aggregate if shape == "none" else "sum")
         self._shape = shaper(shape, eta=eta, temperature=temperature)
         self._aggregate = aggregator(aggregate)
-        self._check_arithmetic(aggregate, shape)
-        if head_file is not None and self.form.kind == "causal":
-            raise ConfigError(f"process_reward: format {format!r} reads words of a language model, so no head_file")
-        if self.config.server is not None and self.form.kind == "causal":
-            raise ConfigError(
-                f"process_reward: a server does not say what format {format!r} reads: load the model here"
-            )
+        self.head_file = head_file
+        self._check_together(aggregate, shape)
         self.steps: Mode = steps  # type: ignore[assignment]
         self.window = None if window == "prefix" else int(window)
-        self.head_file = head_file
-        cuts |= {"keep_blocks": keep_blocks}
+        cuts = {"split": split, "delimiter": delimiter, "pattern": pattern, "keep_blocks": keep_blocks}
         pay = {"shape": shape, "eta": eta, "temperature": temperature, "aggregate": aggregate}
         self._fields = {"format": format, "steps": steps, "window": window, **cuts, **pay, **changes}
         self._layout: StepLayout | None = None
@@ -148,12 +142,18 @@ class ProcessReward(ModelReward):
             fields["head_file"] = hashlib.sha256(file_at(self.head_file).read_bytes()).hexdigest()[:12]
         return fields
 
-    def _check_arithmetic(self, aggregate: str, shape: str) -> None:
+    def _check_together(self, aggregate: str, shape: str) -> None:
         if aggregate in _OF_PROBABILITIES and not (shape == "none" and self.form.is_probability):
             raise ConfigError(
                 f"process_reward: aggregate {aggregate!r} takes probabilities: use shape=none and a number that is "
                 f"one, not shape={shape!r} and number={self.form.number!r}"
             )
+        for option, value in (("head_file", self.head_file), ("server", self.config.server)):
+            if value is not None and self.form.kind == "causal":
+                raise ConfigError(
+                    f"process_reward: the format reads words of a language model that is loaded here, so leave out "
+                    f"{option}={value!r}"
+                )
 
     def _own_head(self) -> StepHead | None:
         if self.config.server is not None or self.form.kind == "causal":
