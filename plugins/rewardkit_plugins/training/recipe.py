@@ -154,9 +154,9 @@ class _Training:
         self.base = identity.fingerprint(base, recipe.revision) if recipe.model else f"scratch:{recipe.from_scratch}"
         self._encoder = Encoder(self.config)
         (self.examples, bad), (self.held, worse) = map(self._encoder.encode, (examples, held))
-        self.left_out = [*bad, *worse]
+        self.left_out = [LeftOut(one.where, one.reason.replace(f"{work}/", "")) for one in (*bad, *worse)]
         if not self.examples:
-            raise ConfigError(f"no example can be trained on: {bad[0]}")
+            raise ConfigError(f"no example can be trained on: {self.left_out[0]}")
         named = {name: None for one in examples if isinstance(one, Rating) for name in one.attributes}
         self.labels = list(named) or ["reward"]
 
@@ -187,7 +187,7 @@ class _Training:
         passes = recipe.pass_size or recipe.batch_size
         rate = recipe.learning_rate or (1e-5 if recipe.from_scratch is None else 1e-3)
         if recipe.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()  # its newer name
         arguments = TrainingArguments(
             output_dir=str(self._work / "trainer"),
             per_device_train_batch_size=passes,

@@ -100,12 +100,12 @@ def test_the_record_says_what_was_done(trained):
 
 def test_the_same_call_makes_the_same_weights(tmp_path):
     path = write(tmp_path / "pairs.jsonl", pairs(40))
-    recipe = Recipe(**{**RECIPE, "epochs": 1})
+    short = {**RECIPE, "epochs": 1, "eval_share": 0}
     for name in ("one", "two"):
-        train(path, tmp_path / name, recipe)
+        train(path, tmp_path / name, Recipe(**short))
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
-    train(path, tmp_path / "three", Recipe(**{**RECIPE, "epochs": 1, "seed": 1}))
+    train(path, tmp_path / "three", Recipe(**{**short, "seed": 1}))
     assert (tmp_path / "three" / "model.safetensors").read_bytes() != one
 
 
@@ -225,7 +225,7 @@ def test_a_backbone_that_is_broken_is_refused(tmp_path):
 def test_small_passes_make_the_same_step(tmp_path):
     path = write(tmp_path / "pairs.jsonl", pairs(40))
     for name, size in (("whole", None), ("parts", 8)):
-        train(path, tmp_path / name, Recipe(**{**RECIPE, "epochs": 1, "pass_size": size, "eval_share": 0.2}))
+        train(path, tmp_path / name, Recipe(**{**RECIPE, "epochs": 1, "pass_size": size, "eval_share": 0}))
     whole, parts = (
         AutoModelForSequenceClassification.from_pretrained(tmp_path / name).score.weight for name in ("whole", "parts")
     )
@@ -263,3 +263,10 @@ def test_a_call_that_cannot_be_right_is_an_error(tmp_path):
     assert isinstance(
         call(tmp_path / "no.jsonl", "--from-scratch", "tiny", "-o", tmp_path / "o").exception, ConfigError
     )
+
+
+def test_bfloat16_and_checkpointing_make_a_checkpoint_in_float32(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", pairs(40))
+    done = train(path, tmp_path / "out", Recipe(**{**RECIPE, "epochs": 1}, bf16=True, gradient_checkpointing=True))
+    assert json.loads((done.folder / "config.json").read_text())["dtype"] == "float32"
+    assert done.record["held_out"]["pairs"] == 8
