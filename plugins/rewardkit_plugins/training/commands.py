@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -93,7 +92,6 @@ def _training() -> tuple[Callable[..., Any], Callable[..., Any]]:
         from rewardkit_plugins.training.recipe import Recipe, train
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"training needs {error.name!r}: pip install 'agentic-rewardkit[hf]'") from error
-    assert all(field.kw_only for field in fields(Recipe))
     return train, Recipe
 
 
