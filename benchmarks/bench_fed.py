@@ -221,7 +221,10 @@ def report(model: str, level: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train, and print both tables."""
+    """Train, and print both tables; without the data say so."""
+    if not SHARED.is_dir():
+        print("not run: ../shared/data is absent")
+        return
     with tempfile.TemporaryDirectory() as folder:
         model = trained(folder, int(arguments[0]) if arguments else EPOCHS)
         for level in ("turn", "dialog"):
