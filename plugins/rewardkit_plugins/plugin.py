@@ -10,7 +10,46 @@ from rewardkit.hookspecs import hookimpl
 from rewardkit.registry import CommandSpec, EnvSpec, Need, RewardSpec
 
 _REFERENCES: frozenset[Need] = frozenset({"references"})
+_GPU: frozenset[Need] = frozenset({"gpu"})
 _SANDBOX: frozenset[Need] = frozenset({"sandbox"})
+_MODEL_REWARDS = {
+    "reward_model": (
+        "RewardModel",
+        "What a trained reward model says: one output or several, with a gate, or an ensemble",
+    ),
+    "process_reward": (
+        "ProcessReward",
+        "What a process reward model says of each step, in seven published formats, aggregated",
+    ),
+    "follow_up_likelihood": (
+        "FollowUpLikelihood",
+        "How much likelier a pleased user's next words are than a displeased one's (FLR)",
+    ),
+    "response_likelihood": (
+        "ResponseLikelihood",
+        "Log-probability of the answer under a language model",
+    ),
+    "implicit_reward": (
+        "ImplicitReward",
+        "How much likelier a policy trained by preferences finds the answer than its reference (DPO)",
+    ),
+    "autoregressive_reward": (
+        "AutoregressiveReward",
+        "Log-probability of the answer under an autoregressive reward model (GenARM)",
+    ),
+    "self_certainty": (
+        "SelfCertainty",
+        "How far the model's predictions along the answer are from knowing nothing",
+    ),
+    "self_certainty_vote": (
+        "SelfCertaintyVote",
+        "Share of the votes for an attempt's answer, weighed by self-certainty (Borda)",
+    ),
+    "relevance": (
+        "Relevance",
+        "Nearness to the question, references or passages by sentence embeddings",
+    ),
+}
 
 
 @hookimpl
@@ -157,6 +196,7 @@ def rewardkit_rewards() -> list[RewardSpec]:
             summary="Length, relevance and variety multiplied, by kind of question (R3); knows no truth",
             batch_size=64,
         ),
+        *(_model_reward(name, *rest) for name, rest in _MODEL_REWARDS.items()),
     ]
 
 
@@ -190,11 +230,31 @@ def rewardkit_envs() -> list[EnvSpec]:
 
 @hookimpl
 def rewardkit_commands() -> list[CommandSpec]:
-    """Return the command of the environments."""
+    """Return the commands of the environments and of training."""
     return [
         CommandSpec(
             name="rollout",
             factory="rewardkit_envs.commands:rollout",
             summary="Play episodes of an environment into a file.",
-        )
+        ),
+        CommandSpec(
+            name="train-rm",
+            factory="rewardkit_plugins.training.commands:train_rm",
+            extra="hf",
+            summary="Train a reward model on pairs or ratings.",
+        ),
     ]
+
+
+def _model_reward(name: str, class_name: str, summary: str) -> RewardSpec:
+    """Return the spec of a reward that reads a model."""
+    compares: frozenset[Need] = frozenset({"group"}) if name == "self_certainty_vote" else frozenset()
+    return RewardSpec(
+        name=name,
+        factory=f"rewardkit_plugins.models.{name}:{class_name}",
+        extra="hf",
+        requires=("torch", "transformers"),
+        summary=summary,
+        needs=_GPU | compares,
+        batch_size=64,
+    )
