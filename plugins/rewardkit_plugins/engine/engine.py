@@ -228,14 +228,11 @@ def _pass(
     """Return what `head` makes of one forward pass, one tensor a member in the order of the trees, and its tokens."""
     members = [i for tree in trees for i in tree.members]
     with torch.inference_mode():
-        states, places = replica.hidden([reading.ids for reading in readings], trees)
-        at = [places[i][p] for i in members for p in readings[i].positions]
-        owners = [i for i in members for _ in readings[i].positions]
-        following = [
-            readings[i].ids[p + 1] if p + 1 < len(readings[i].ids) else 0
-            for i in members
-            for p in readings[i].positions
-        ]
+        states, rows_of = replica.hidden([reading.ids for reading in readings], trees)
+        at = [row for i in members for row in rows_of(i, readings[i].positions)]
+        wanted = [(i, p) for i in members for p in readings[i].positions]
+        owners = [i for i, _ in wanted]
+        following = [readings[i].ids[p + 1] if p + 1 < len(readings[i].ids) else 0 for i, p in wanted]
         tokens = states.shape[0]
         states = states[torch.tensor(at, device=states.device)]
         next_ids = torch.tensor(following, device=states.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from rewardkit.errors import ConfigError
 from rewardkit_plugins.engine import packing
 from rewardkit_plugins.engine.forest import Ids, Tree
+
+RowsOf = Callable[[int, Sequence[int]], list[int]]
 
 
 class Replica:
@@ -48,20 +50,17 @@ class Replica:
             if packed:
                 self.pack()
 
-    def hidden(self, sequences: Sequence[Ids], trees: Sequence[Tree]) -> tuple[torch.Tensor, dict[int, list[int]]]:
-        """Return the last hidden states of a pass, [tokens, width], and for each sequence where its tokens lie in it.
-
-        The places of a sequence are as many as it has tokens.
-        """
+    def hidden(self, sequences: Sequence[Ids], trees: Sequence[Tree]) -> tuple[torch.Tensor, RowsOf]:
+        """Return the last hidden states of a pass, [tokens, width], and where in it the tokens of a sequence lie."""
         if self.packed:
             layout = packing.Layout.of(sequences, trees)
             states = packing.forward(self._backbone, layout, self.device)
-            return states, {i: layout.rows(i, range(len(sequences[i]))) for i in layout.places}
+            return states, layout.rows
         members = [tree.members[0] for tree in trees]
         states = self.padded([sequences[i] for i in members])
         width = states.shape[1]
-        places = {i: list(range(n * width, n * width + len(sequences[i]))) for n, i in enumerate(members)}
-        return states.flatten(0, 1), places
+        starts = {i: row * width for row, i in enumerate(members)}
+        return states.flatten(0, 1), lambda i, positions: [starts[i] + p for p in positions]
 
     def padded(self, sequences: Sequence[Ids], *, left: bool = False) -> torch.Tensor:
         """Return the last hidden states of a padded batch, [sequences, longest, width]."""

@@ -55,10 +55,11 @@ def _packing_problem(replica: Replica, sequences: list[list[int]], singles: list
     trees = [Tree(len(sequences[0]) - 1, (0, 1, 2, 3), 0), *rest[4:]] if is_causal else rest
     try:
         with torch.inference_mode():
-            states, places = replica.hidden(sequences, trees)
+            states, rows_of = replica.hidden(sequences, trees)
     except (PackingUnsupported, LookupError, RuntimeError, TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    return _difference([states[places[i]] for i in range(len(sequences))], singles, "a packed batch")
+    found = [states[rows_of(i, range(len(ids)))] for i, ids in enumerate(sequences)]
+    return _difference(found, singles, "a packed batch")
 
 
 def _padding_problem(replica: Replica, sequences: list[list[int]], singles: list[torch.Tensor], is_causal: bool) -> str:
