@@ -37,7 +37,7 @@ SIZES = {
     "max_position_embeddings": 1024,
 }
 LIMITS = {10: 12.0, 120: 25.0}
-REPETITIONS = {10: 3, 120: 1}
+REPETITIONS = {10: 5, 120: 5}
 OVERHEAD, TOLERANCE = 0.03, 1e-5
 
 Made = TypeVar("Made")

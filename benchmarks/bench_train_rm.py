@@ -3,7 +3,7 @@
 Run: python benchmarks/bench_train_rm.py HH RMBENCH
 HH is HH-RLHF's harmless-base/test.jsonl, or 800 lines of it; RMBENCH the safety-refuse subset of RM-Bench, in which the
 better answer declines, in three styles. Half of each is trained on and half held out; the first user message decides.
-The model sees the last question and the answer. For HH, three sizes and two rates were all about as good (0.59 to 0.61
+The model sees the last question and the answer. For HH, two sizes and two rates were all about as good (0.59 to 0.61
 by cross-validation in five folds of the training half); the smallest is used for both, and what is held out had no part
 in it. Of RM-Bench all styles are trained on, and one pair a prompt (answers long, no Markdown) is held out, so that
 the pairs are independent. Three seeds are trained on HH, and the mean of their rewards is a row of its own.
