@@ -106,7 +106,7 @@ def chat_template_of(model: str, revision: str | None, given: str | None) -> str
     files = files_of(model, revision)
     own = files / "chat_template.jinja"
     if own.is_file():
-        return own.read_text(encoding="utf-8")
+        return _text_of(own)
     template = _read_json(files / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
         template = next((one["template"] for one in template if one.get("name") == "default"), None)
@@ -127,7 +127,14 @@ def _given_template(given: str) -> str:
     path = Path(given).expanduser()
     if not path.is_file():
         raise ConfigError(f"chat_template {given!r} is no file, no Jinja text and none of {', '.join(TEMPLATES)}")
-    return path.read_text(encoding="utf-8")
+    return _text_of(path)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the chat template {str(path)!r} cannot be read as UTF-8: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class Renderer:
         return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
 
     def check_content(self, content: str) -> None:
-        """Raise RewardError for text that holds a control token."""
+        """Raise RewardError for text that holds a control token, or that is no text."""
+        check_characters(content)
         if found := self._control.search(content):
             raise RewardError(
                 f"a message holds {found[0]!r}, a control token of {self._model!r}, with which it could write turns "
@@ -133,9 +134,12 @@ class Renderer:
             )
 
     def _text(self, messages: Sequence[Message], generate: bool) -> str:
-        shapes = [_shape(message) for message in messages]
-        for text in _strings(shapes):
-            self.check_content(text)
+        try:
+            shapes = [_shape(message) for message in messages]
+            for text in _strings(shapes):
+                self.check_content(text)
+        except RecursionError as error:
+            raise RewardError("the arguments of a tool call are nested too deeply to be shown to a model") from error
         return self._apply(shapes, generate)
 
     def _apply(self, shapes: list[dict[str, Any]], generate: bool) -> str:
@@ -149,7 +153,7 @@ class Renderer:
             )
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"the chat template of {self._model!r} is broken: {error}") from error
-        except (jinja2.TemplateError, TypeError, KeyError, ValueError, IndexError) as error:
+        except Exception as error:  # a template is a program of others, and may raise anything
             roles = ", ".join(shape["role"] for shape in shapes) or "none"
             raise RewardError(
                 f"the chat template of {self._model!r} rejects these messages ({roles}): {' '.join(str(error).split())}"
@@ -207,6 +211,16 @@ class Renderer:
             if rendered.ids[at] in special:
                 return at + 1
         return None
+
+
+def check_characters(text: str) -> None:
+    """Raise RewardError for half of a surrogate pair, which no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RewardError(
+            f"a text holds {text[error.start]!r}, half of a character: strip it where trajectories are made"
+        ) from error
 
 
 def action_indices(trajectory: Trajectory) -> list[int]:

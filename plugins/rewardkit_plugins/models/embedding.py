@@ -16,6 +16,7 @@ from rewardkit.errors import ConfigError, RewardError
 from rewardkit_plugins.engine import identity
 from rewardkit_plugins.engine.config import EngineConfig
 from rewardkit_plugins.engine.reader import Reader, Reading
+from rewardkit_plugins.engine.rendering import check_characters
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +102,8 @@ class Embedder:
         """Return the ids of each text, cut to the longest length, and how many were cut off."""
         if not texts:
             return [], []
+        for text in texts:
+            check_characters(text)
         wanted = [text.lower() for text in texts] if self._recipe.lower else list(texts)
         encoded = self._engine.tokenizer(
             wanted, return_attention_mask=False, return_token_type_ids=False, split_special_tokens=True, verbose=False

@@ -154,6 +154,26 @@ def test_a_template_that_rejects_the_order_of_roles_is_named_with_the_roles(rend
         renderer(STRICT).render(said(("user", "a"), ("user", "b")))
 
 
+@pytest.mark.parametrize(
+    "template", ["{{ 1 / 0 }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ range(10**9) }}"]
+)
+def test_whatever_a_template_raises_is_told_with_its_model(template, renderer):
+    with pytest.raises(RewardError, match="rejects these messages"):
+        renderer(template).render(said(("user", "a"), ("assistant", "b")))
+
+
+def test_half_a_character_is_refused_and_named(renderer):
+    with pytest.raises(RewardError, match=r"holds '\\udfff', half of a character"):
+        renderer().render(said(("user", "a"), ("assistant", "b\udfff")))
+
+
+def test_arguments_that_are_nested_without_end_are_refused(renderer):
+    for depth in (900, 100_000):
+        call = ToolCall(id="1", name="f", arguments="[" * depth + "]" * depth)
+        with pytest.raises(RewardError, match=r"nested too deeply|rejects these messages"):
+            renderer(CALLS).render([Message(role="user", content="a"), Message(role="assistant", tool_calls=(call,))])
+
+
 def test_templates_that_cannot_be_right_are_refused(renderer, make_tokenizer, tmp_path):
     with pytest.raises(ConfigError, match="is broken"):
         renderer("{% for %}").render(said(("user", "a")))
@@ -168,6 +188,9 @@ def test_templates_that_cannot_be_right_are_refused(renderer, make_tokenizer, tm
     (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     mine = Renderer(bare, EngineConfig(model=str(tmp_path), chat_template=str(tmp_path / "mine.jinja")))
     assert mine.render(said(("user", "a"), ("user", "b"))).text == "ab"
+    (tmp_path / "mine.jinja").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
+        Renderer(bare, EngineConfig(model=str(tmp_path), chat_template=str(tmp_path / "mine.jinja")))
 
 
 def test_actions_are_found_in_the_messages_of_a_trajectory():

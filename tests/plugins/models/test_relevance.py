@@ -243,6 +243,11 @@ def test_control_tokens_in_a_text_are_text(reward):
     assert score(reward, "[CLS][SEP][PAD]" * 300).metadata["truncated_tokens"] > 300 * 3  # several tokens each
 
 
+def test_half_a_character_is_refused_and_named(reward):
+    with pytest.raises(RewardError, match=r"holds '\\ud800', half of a character"):
+        score(reward, "honey \ud800")
+
+
 def test_a_right_answer_is_nearer_than_that_to_another_question(reward, shared):
     with gzip.open(shared("data/rag/ragchecker_human_labels.jsonl.gz"), "rt", encoding="utf-8") as lines:
         answers = {row["query"]: row["gt_answer"] for row in map(json.loads, lines)}
