@@ -15,7 +15,7 @@ import transformers
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers import AutoModelForTokenClassification as TokenClassification
 
-from rewardkit.errors import ConfigError
+from rewardkit.errors import ConfigError, RewardkitError
 from rewardkit_plugins.engine import identity
 from rewardkit_plugins.engine.config import EngineConfig
 
@@ -33,7 +33,9 @@ def load_tokenizer(config: EngineConfig) -> Any:
     """Return the model's tokenizer; raises ConfigError when it cannot map characters to tokens."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source_of(config))
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except RewardkitError:
+        raise
+    except Exception as error:  # broken files make transformers raise anything
         raise ConfigError(f"the tokenizer of {config.model!r} does not load: {_line(error)}") from error
     if not tokenizer.is_fast:
         raise ConfigError(
@@ -46,6 +48,8 @@ def load_tokenizer(config: EngineConfig) -> Any:
 def devices_of(config: EngineConfig) -> list[torch.device]:
     """Return where copies of the model go; one device for a model that is split over several."""
     if config.device == "split":
+        if not torch.cuda.is_available():
+            raise ConfigError("device 'split' is for several GPUs, and none is in sight: use device=cpu")
         return [torch.device("cuda:0")]
     if config.device == "auto":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -57,6 +61,7 @@ def devices_of(config: EngineConfig) -> list[torch.device]:
     for device in devices:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ConfigError(f"device {str(device)!r} is not here: {torch.cuda.device_count()} GPUs are in sight")
+        _check_device(device)
     return devices
 
 
@@ -66,8 +71,7 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
     Raises ConfigError when the checkpoint has no such model, lacks weights (a head that would be made up), or holds
     weights that are not finite.
     """
-    dtype = identity.stored_dtype(config.model, config.revision) if config.dtype == "auto" else config.dtype
-    options: dict[str, Any] = {**source_of(config), "dtype": getattr(torch, dtype)}
+    options: dict[str, Any] = {**source_of(config), "dtype": _dtype_of(config)}
     if config.attention not in ("auto", "packed"):
         options["attn_implementation"] = config.attention
     if config.device == "split":
@@ -76,7 +80,7 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
         with warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore", DeprecationWarning)
             model, loaded = _CLASSES[kind].from_pretrained(output_loading_info=True, **options)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+    except Exception as error:  # as with the tokenizer
         raise ConfigError(f"model {config.model!r} does not load as a {kind} model: {_line(error)}") from error
     _check_weights(config, kind, model, loaded)
     if config.device != "split":
@@ -110,6 +114,23 @@ def source_of(config: EngineConfig) -> dict[str, Any]:
         "revision": files.name,
         "trust_remote_code": config.trust_remote_code,
     }
+
+
+def _check_device(device: torch.device) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each kind of device has errors of its own
+        raise ConfigError(f"device {str(device)!r} cannot be used here: {_line(error)}") from error
+
+
+def _dtype_of(config: EngineConfig) -> torch.dtype:
+    name = identity.stored_dtype(config.model, config.revision) if config.dtype == "auto" else config.dtype
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ConfigError(
+            f"model {config.model!r} says that its weights are {name!r}, which is no dtype: set one, like dtype=float32"
+        )
+    return dtype
 
 
 def _check_weights(config: EngineConfig, kind: Kind, model: Any, loaded: Any) -> None:

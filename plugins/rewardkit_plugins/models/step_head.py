@@ -102,7 +102,7 @@ def _files(config: EngineConfig) -> Mapping[str, str]:
         single = _path(config, files, "model.safetensors")
         with safe_open(single, framework="pt") as opened:
             return dict.fromkeys(opened.keys(), single)
-    except OSError:
+    except (OSError, SafetensorError):  # if the file is broken, the model does not load either
         return {}
 
 

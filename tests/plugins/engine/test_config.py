@@ -126,3 +126,25 @@ def test_a_checkpoint_of_an_unknown_architecture_is_refused(checkpoint, tmp_path
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "no-such-thing"}))
     with pytest.raises(ConfigError, match="does not load"):
         Engine(EngineConfig(model=str(tmp_path)), "causal")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", lambda whole: whole[:5000]),
+        ("model.safetensors", lambda whole: b""),
+        ("config.json", lambda whole: b"[]"),
+        ("config.json", lambda whole: whole.replace(b'"num_attention_heads": 4', b'"num_attention_heads": 5')),
+        ("config.json", lambda whole: whole.replace(b'"float32"', b'"nn"')),
+        ("config.json", lambda whole: whole.replace(b'"float32"', b'"float33"')),
+        ("tokenizer.json", lambda whole: b"{}"),
+    ],
+)
+def test_a_broken_checkpoint_is_refused_and_named(file, content, checkpoint, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoint("llama"), broken)
+    whole = (broken / file).read_bytes()
+    assert content(whole) != whole
+    (broken / file).write_bytes(content(whole))
+    with pytest.raises(ConfigError, match=r"broken' (does not load|says that its weights are)"):
+        Engine(EngineConfig(model=str(broken)), "causal")

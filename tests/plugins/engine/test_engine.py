@@ -237,3 +237,11 @@ def test_devices_that_are_not_here_are_refused(checkpoint):
         Engine(EngineConfig(model=checkpoint("llama"), device="cuda:99"), "causal")
     with pytest.raises(ConfigError, match="device 'gpu'"):
         Engine(EngineConfig(model=checkpoint("llama"), device="gpu"), "causal")
+    with pytest.raises(ConfigError, match="device 'meta' cannot be used here"):
+        Engine(EngineConfig(model=checkpoint("llama"), device="meta"), "causal")
+
+
+def test_a_model_is_not_split_without_gpus(checkpoint, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="none is in sight"):
+        Engine(EngineConfig(model=checkpoint("llama"), device="split"), "causal")
