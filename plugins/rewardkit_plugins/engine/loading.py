@@ -5,6 +5,7 @@ What a loaded model computes is `replica`; whether it computes it alike in every
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from rewardkit_plugins.engine.config import EngineConfig
 
 Kind = Literal["causal", "sequence", "token", "embedding"]
 
+_LOADING = threading.Lock()  # transformers exchanges methods of its classes while it loads
+
 _CLASSES: dict[Kind, Any] = {
     "causal": AutoModelForCausalLM,
     "sequence": AutoModelForSequenceClassification,
@@ -32,7 +35,8 @@ _CLASSES: dict[Kind, Any] = {
 def load_tokenizer(config: EngineConfig) -> Any:
     """Return the model's tokenizer; raises ConfigError when it cannot map characters to tokens."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**source_of(config))
+        with _LOADING:
+            tokenizer = AutoTokenizer.from_pretrained(**source_of(config))
     except RewardkitError:
         raise
     except Exception as error:  # broken files make transformers raise anything
@@ -77,7 +81,7 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
     if config.device == "split":
         options["device_map"] = "auto"
     try:
-        with warnings.catch_warnings(), quiet():
+        with _LOADING, warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore", DeprecationWarning)
             model, loaded = _CLASSES[kind].from_pretrained(output_loading_info=True, **options)
     except Exception as error:  # as with the tokenizer

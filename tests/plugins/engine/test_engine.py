@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra hf")
 
 from rewardkit.errors import ConfigError, RewardError  # noqa: E402
 from rewardkit_plugins.engine import engine as engine_module  # noqa: E402
+from rewardkit_plugins.engine import loading  # noqa: E402
 from rewardkit_plugins.engine.config import EngineConfig  # noqa: E402
 from rewardkit_plugins.engine.engine import Engine, Reading  # noqa: E402
 
@@ -239,6 +241,13 @@ def test_devices_that_are_not_here_are_refused(checkpoint):
         Engine(EngineConfig(model=checkpoint("llama"), device="gpu"), "causal")
     with pytest.raises(ConfigError, match="device 'meta' cannot be used here"):
         Engine(EngineConfig(model=checkpoint("llama"), device="meta"), "causal")
+
+
+def test_models_may_be_loaded_in_several_threads(checkpoint):
+    config = EngineConfig(model=checkpoint("llama", tie_word_embeddings=True))
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: loading.load_model(config, "causal", torch.device("cpu")), range(8)))
+    assert all(model.lm_head.weight is model.model.embed_tokens.weight for model in models)
 
 
 def test_a_model_is_not_split_without_gpus(checkpoint, monkeypatch):
