@@ -12,7 +12,10 @@ from rewardkit.errors import ConfigError, MissingExtraError
 
 _SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.py"]
 _WEIGHTS = ("*.safetensors", "*.bin")
-_COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer")
+_COUNT_FROM_PADDING = (
+    *("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "esm", "ibert", "data2vec-text"),
+    *("luke", "markuplm", "lilt", "layoutlmv3", "roberta-prelayernorm", "xmod"),
+)
 _EDGE = 1 << 20  # bytes read at both ends of a file of weights
 _BLOCKS, _BLOCK = 64, 4096  # and this many blocks of so many bytes in between
 

@@ -76,6 +76,7 @@ def test_the_window_is_the_models_own_or_a_smaller_one(checkpoint):
     assert identity.window_of(checkpoint("llama"), None) == 512
     assert identity.window_of(checkpoint("gpt2"), None) == 512
     assert identity.window_of(checkpoint("roberta", "sequence", pad_token_id=1), None) == 512
+    assert identity.window_of(checkpoint("mpnet", "embedding", pad_token_id=1), None) == 512
     assert Engine(EngineConfig(model=checkpoint("llama"), max_length=9999), "causal").window == 512
 
 
