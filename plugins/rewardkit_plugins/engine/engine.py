@@ -73,7 +73,7 @@ class Engine(Reader):
         ]
         self._regime = _regime_of(self.model.config.get_text_config())
         self._lock = threading.Lock()
-        self.is_causal = all(getattr(module, "is_causal", True) for module in self.model.modules())
+        self.is_causal = selftest.sees_only_back(self)
         selftest.choose_layout(self)
 
     @property
@@ -116,9 +116,7 @@ class Engine(Reader):
 
         An encoder classifies a sequence as a whole: one row each, whatever the positions.
         """
-        if self.classifies_whole:
-            return self._whole(readings)
-        return self.read(readings, lambda replica, rows: replica.classes(rows.hidden))
+        return self._read(readings, None if self.classifies_whole else _classes)
 
     def hidden(self, readings: Sequence[Reading]) -> list[torch.Tensor]:
         """Return the last hidden states at each position; float32 [positions, width] each."""
@@ -130,12 +128,7 @@ class Engine(Reader):
         `head` gets some rows at a time, of one or several readings. Raises RewardError for an empty sequence, one that
         is longer than the model's window, and one that does not fit into memory.
         """
-        for reading in readings:
-            self.check(reading)
-        found: list[torch.Tensor | None] = [None] * len(readings)
-        for members in self._apart(readings):
-            self._run_all(readings, members, head, found)
-        return [one if one is not None else torch.empty(0) for one in found]
+        return self._read(readings, head)
 
     def close(self) -> None:
         """Let go of the model and of the device's memory."""
@@ -143,6 +136,14 @@ class Engine(Reader):
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _read(self, readings: Sequence[Reading], head: Head | None) -> list[torch.Tensor]:
+        for reading in readings:
+            self.check(reading)
+        found: list[torch.Tensor | None] = [None] * len(readings)
+        for members in self._apart(readings):
+            self._run_all(readings, members, head, found)
+        return [one if one is not None else torch.empty(0) for one in found]
 
     def _apart(self, readings: Sequence[Reading]) -> list[list[int]]:
         """Return the readings in groups that may share a pass: some models treat long sequences in another way."""
@@ -152,7 +153,7 @@ class Engine(Reader):
         return list(groups.values())
 
     def _run_all(
-        self, readings: Sequence[Reading], members: Sequence[int], head: Head, found: list[torch.Tensor | None]
+        self, readings: Sequence[Reading], members: Sequence[int], head: Head | None, found: list[torch.Tensor | None]
     ) -> None:
         some = [readings[i].ids for i in members]
         packed = self._replicas[0].packed
@@ -180,7 +181,7 @@ class Engine(Reader):
         replica: Replica,
         readings: Sequence[Reading],
         trees: Sequence[Tree],
-        head: Head,
+        head: Head | None,
         found: list[torch.Tensor | None],
     ) -> None:
         members = [i for tree in trees for i in tree.members]
@@ -209,32 +210,27 @@ class Engine(Reader):
         for i, output in zip(members, outputs, strict=True):
             found[i] = output
 
-    def _whole(self, readings: Sequence[Reading]) -> list[torch.Tensor]:
-        found: list[torch.Tensor] = [torch.empty(0)] * len(readings)
-        for reading in readings:
-            self.check(reading)
-        for trees in plan([reading.ids for reading in readings], self._budget, share=False, padded=True):
-            members = [tree.members[0] for tree in trees]
-            with torch.inference_mode():
-                logits = self._replicas[0].whole([readings[i].ids for i in members]).float().cpu()
-            for i, row in zip(members, logits, strict=True):
-                found[i] = row[None]
-        return found
-
 
 def _pass(
-    replica: Replica, readings: Sequence[Reading], trees: Sequence[Tree], head: Head
+    replica: Replica, readings: Sequence[Reading], trees: Sequence[Tree], head: Head | None
 ) -> tuple[list[torch.Tensor], int]:
-    """Return what `head` makes of one forward pass, one tensor a member in the order of the trees, and its tokens."""
+    """Return what `head` makes of one forward pass, one tensor a member in the order of the trees, and its tokens.
+
+    Without a head these are the classes of each sequence as a whole.
+    """
     members = [i for tree in trees for i in tree.members]
     with torch.inference_mode():
+        if head is None:
+            sequences = [readings[i].ids for i in members]
+            logits = replica.whole(sequences).float().cpu()
+            return list(logits[:, None]), len(sequences) * max(map(len, sequences))
         states, rows_of = replica.hidden([reading.ids for reading in readings], trees)
         at = [row for i in members for row in rows_of(i, readings[i].positions)]
         wanted = [(i, p) for i in members for p in readings[i].positions]
         owners = [i for i, _ in wanted]
         following = [readings[i].ids[p + 1] if p + 1 < len(readings[i].ids) else 0 for i, p in wanted]
         tokens = states.shape[0]
-        states = states[torch.tensor(at, device=states.device)]
+        states = states[torch.tensor(at, dtype=torch.long, device=states.device)]
         next_ids = torch.tensor(following, device=states.device)
         step = max(1, _LOGITS // replica.model.config.get_text_config().vocab_size)
         parts = [
@@ -245,13 +241,19 @@ def _pass(
         return list(torch.split(outputs, [len(readings[i].positions) for i in members])), tokens
 
 
+def _classes(replica: Replica, rows: Rows) -> torch.Tensor:
+    return replica.classes(rows.hidden)
+
+
 def _next_logprobs(replica: Replica, rows: Rows) -> torch.Tensor:
     logits = replica.vocabulary(rows.hidden)
     return logits.gather(1, rows.next_ids[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """Return whether memory ran out, on a GPU or on the CPU, where Linux and Windows say so in words of their own."""
+    said = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _regime_of(config: Any) -> Callable[[int], int]:

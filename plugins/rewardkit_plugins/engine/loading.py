@@ -86,6 +86,8 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
             model, loaded = _CLASSES[kind].from_pretrained(output_loading_info=True, **options)
     except Exception as error:  # as with the tokenizer
         raise ConfigError(f"model {config.model!r} does not load as a {kind} model: {_line(error)}") from error
+    if getattr(model.config, "is_encoder_decoder", False) and kind != "token":
+        raise ConfigError(f"model {config.model!r} has an encoder and a decoder: models with only one of them are read")
     _check_weights(config, kind, model, loaded)
     if config.device != "split":
         model = model.to(device)

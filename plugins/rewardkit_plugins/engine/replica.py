@@ -23,6 +23,9 @@ class Replica:
         self.device = device
         self.packed = False
         self._attention = model.config._attn_implementation
+        # Some models look for the padding by its id, whatever the mask says; not every id in a configuration is one.
+        pad = getattr(model.config, "pad_token_id", None)
+        self._pad = pad if pad is not None and 0 <= pad < model.config.get_text_config().vocab_size else 0
         # Bound to the backbone, which stays a submodule of the model.
         self._backbone = torch.compile(model.base_model, dynamic=True) if compiled else model.base_model
 
@@ -86,7 +89,8 @@ class Replica:
 
     def classes(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return what the classification head says of hidden states [n, width]: [n, classes], float32."""
-        logits: torch.Tensor = self.head("score", "classifier")(hidden)
+        dense = getattr(self.model, "head", None)  # ModernBERT has a layer before the last one
+        logits: torch.Tensor = self.head("score", "classifier")(hidden if dense is None else dense(hidden))
         return logits.float()
 
     def head(self, *names: str) -> Any:
@@ -101,7 +105,7 @@ class Replica:
 
     def _batch(self, sequences: Sequence[Ids], *, left: bool = False) -> dict[str, torch.Tensor]:
         width = max(map(len, sequences))
-        ids = torch.zeros(len(sequences), width, dtype=torch.long)
+        ids = torch.full((len(sequences), width), self._pad)
         mask = torch.zeros_like(ids)
         for row, sequence in enumerate(sequences):
             where = slice(width - len(sequence), width) if left else slice(0, len(sequence))

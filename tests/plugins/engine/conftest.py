@@ -1,4 +1,4 @@
-"""Random models of several architectures, saved as checkpoints; they need no training, since only equality is tested."""
+"""Random models of several architectures, saved as checkpoints; untrained, since only equality is tested."""
 
 from __future__ import annotations
 
@@ -117,9 +117,15 @@ def checkpoint(tmp_path_factory, tokenizer):
     return make
 
 
+_ENDS = {"cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 ENCODERS = {
     "bert": lambda: tf.BertConfig(**SIZES),
     "roberta": lambda: tf.RobertaConfig(**{**SIZES, "max_position_embeddings": 514}, pad_token_id=1),
+    "mpnet": lambda: tf.MPNetConfig(**{**SIZES, "max_position_embeddings": 514}),
+    "modernbert": lambda: tf.ModernBertConfig(**SIZES, local_attention=16, **_ENDS),
+    "modernbert-decoder": lambda: tf.ModernBertDecoderConfig(**SIZES, **_ENDS),
+    "xlnet": lambda: tf.XLNetConfig(vocab_size=400, d_model=32, n_layer=2, n_head=4, d_inner=64, initializer_range=0.2),
+    "t5": lambda: tf.T5Config(vocab_size=400, d_model=32, d_ff=64, num_layers=2, num_heads=4, d_kv=8),
 }
 
 

@@ -15,6 +15,7 @@ from rewardkit_plugins.engine import engine as engine_module  # noqa: E402
 from rewardkit_plugins.engine import loading  # noqa: E402
 from rewardkit_plugins.engine.config import EngineConfig  # noqa: E402
 from rewardkit_plugins.engine.engine import Engine, Reading  # noqa: E402
+from rewardkit_plugins.engine.replica import Replica  # noqa: E402
 
 ARCHITECTURES = {
     # name: whether it is packed
@@ -121,7 +122,7 @@ def test_a_sequence_is_classified_at_its_last_token_whatever_pads_it(name, engin
     assert worst_difference([one[0] for one in found], own) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "modernbert"])
 def test_an_encoder_classifies_a_sequence_in_its_own_way(name, engine):
     reader = engine(name, "sequence", batch_tokens=200)
     sequences = some_sequences(seed=3)
@@ -131,7 +132,17 @@ def test_an_encoder_classifies_a_sequence_in_its_own_way(name, engine):
     assert worst_difference([one[0] for one in found], own) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["llama", "bert", "roberta"])
+def test_a_decoder_that_finds_its_end_by_the_padding_is_padded_with_it(checkpoint):
+    model = checkpoint("modernbert-decoder", "sequence", pad_token_id=395, bos_token_id=1)
+    reader = Engine(EngineConfig(model=model), "sequence")
+    sequences = some_sequences(seed=3)
+    found = reader.classes([Reading(ids, [0]) for ids in sequences])
+    with torch.inference_mode():
+        own = [reader.model(torch.tensor([ids])).logits[0] for ids in sequences]
+    assert worst_difference([one[0] for one in found], own) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "roberta", "mpnet", "modernbert"])
 def test_tokens_are_classified_as_the_model_does(name, engine):
     reader = engine(name, "token", batch_tokens=300)
     sequences = some_sequences(seed=4)
@@ -141,7 +152,7 @@ def test_tokens_are_classified_as_the_model_does(name, engine):
     assert worst_difference(found, own) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "llama"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "xlnet", "llama"])
 def test_hidden_states_are_those_of_the_model(name, engine):
     reader = engine(name, "embedding")
     sequences = some_sequences(seed=5)
@@ -200,6 +211,34 @@ def test_running_out_of_memory_halves_the_budget_and_goes_on(checkpoint, monkeyp
     assert len(refused) <= count + 2, "the smaller budget is kept"
 
 
+def test_whole_sequences_run_out_of_memory_in_the_same_way(checkpoint, monkeypatch):
+    reader = Engine(EngineConfig(model=checkpoint("bert", "sequence"), batch_tokens=4096), "sequence")
+    readings = [Reading(ids, [0]) for ids in some_sequences(seed=9)]
+    expected = reader.classes(readings)
+    real = Replica.whole
+
+    def small_memory(self, sequences):
+        if len(sequences) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, sequences)
+
+    monkeypatch.setattr(Replica, "whole", small_memory)
+    passes = reader.usage.passes
+    assert worst_difference(reader.classes(readings), expected) < 1e-5
+    assert reader.usage.passes - passes >= len(readings) / 3
+
+
+def test_memory_that_the_cpu_lacks_is_told_from_other_errors():
+    with pytest.raises(RuntimeError) as lacking:
+        torch.empty(10**15)
+    assert engine_module._out_of_memory(lacking.value)
+    assert not engine_module._out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_readings_without_positions_are_empty(engine):
+    assert [one.tolist() for one in engine("llama").logprobs([Reading([5, 6, 7], []), Reading([8], [])])] == [[], []]
+
+
 def test_a_sequence_that_fits_into_no_memory_is_refused_and_named(checkpoint, monkeypatch):
     reader = Engine(EngineConfig(model=checkpoint("llama")), "causal")
     monkeypatch.setattr(engine_module, "_pass", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
@@ -232,6 +271,12 @@ def test_usage_counts_passes_and_tokens(checkpoint):
 def test_a_checkpoint_without_a_head_is_refused(checkpoint):
     with pytest.raises(ConfigError, match=r"no trained weights for 'score\.weight'"):
         Engine(EngineConfig(model=checkpoint("llama")), "sequence")
+
+
+@pytest.mark.parametrize("kind", ["sequence", "embedding"])
+def test_a_model_with_an_encoder_and_a_decoder_is_refused(kind, checkpoint):
+    with pytest.raises(ConfigError, match="has an encoder and a decoder"):
+        Engine(EngineConfig(model=checkpoint("t5", kind)), kind)
 
 
 def test_devices_that_are_not_here_are_refused(checkpoint):

@@ -42,6 +42,24 @@ def test_a_model_whose_logits_are_made_in_a_way_of_its_own_is_refused(checkpoint
         Engine(EngineConfig(model=checkpoint("llama")), "causal")
 
 
+def test_classes_that_are_made_in_a_way_of_their_own_are_refused(checkpoint, monkeypatch):
+    real = Replica.classes
+    monkeypatch.setattr(Replica, "classes", lambda self, hidden: real(self, hidden) / 2)
+    for kind in ("token", "sequence"):
+        with pytest.raises(ConfigError, match="cannot be read: what its last layer makes of the rest"):
+            Engine(EngineConfig(model=checkpoint("llama", kind)), kind)
+
+
+def test_whole_sequences_whose_classes_depend_on_the_batch_are_refused(checkpoint):
+    with pytest.raises(ConfigError, match="fails its self-test: a padded batch of 32 differs"):
+        Engine(EngineConfig(model=checkpoint("xlnet", "sequence")), "sequence")
+
+
+@pytest.mark.parametrize(("name", "is_causal"), [("llama", True), ("gpt2", True), ("bert", False), ("xlnet", False)])
+def test_whether_tokens_see_what_follows_them_is_measured(name, is_causal, checkpoint):
+    assert Engine(EngineConfig(model=checkpoint(name, "embedding")), "embedding").is_causal is is_causal
+
+
 def test_answers_that_are_not_finite_are_refused(checkpoint, monkeypatch):
     monkeypatch.setattr(selftest, "_singles", lambda *_: [torch.full((3, 4), float("inf"))] * 32)
     with pytest.raises(ConfigError, match="numbers that are not finite"):
@@ -52,6 +70,8 @@ def test_without_a_self_test_nothing_is_packed_unless_asked(checkpoint):
     options = {"model": checkpoint("llama"), "self_test": False}
     assert not Engine(EngineConfig(**options), "causal").replicas[0].packed
     assert Engine(EngineConfig(**options, attention="packed"), "causal").replicas[0].packed
+    with pytest.raises(ConfigError, match="cannot be packed"):
+        Engine(EngineConfig(model=checkpoint("bert", "sequence"), self_test=False, attention="packed"), "sequence")
 
 
 def test_a_dropout_left_on_would_be_noticed(checkpoint, monkeypatch):
