@@ -2,6 +2,7 @@
 
 Everything that decides what a model sees is here: the template writes all control tokens (the tokenizer adds none, so
 no beginning-of-sequence token comes twice), padding is not used, and a message cannot bring control tokens of its own.
+To templates that ask, today is always 26 July 2024, or else scores would change overnight.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from rewardkit_plugins.engine.identity import chat_template_of
 
 Span = tuple[int, int]
 
+_TODAY = (  # 26 July 2024, which Llama 3 writes where it knows no other day
+    *("%d 26", "%-d 26", "%m 07", "%y 24", "%Y 2024", "%j 208", "%F 2024-07-26", "%a Fri", "%A Friday", "%b Jul"),
+    *("%B July", "%H 00", "%I 12", "%M 00", "%S 00", "%p AM"),
+)
+_CLOCK = "{% macro strftime_now(format) %}{{ format"
+_CLOCK += "".join(" | replace({!r}, {!r})".format(*pair.split()) for pair in _TODAY)
+_CLOCK += " }}{% endmacro %}"
 _MARK = "xQz{}zQx"  # stands for a message while the template is looked at; letters survive every template
 
 
@@ -46,8 +54,12 @@ class Rendered:
         return range(first, last)
 
     def token_at(self, character: int) -> int:
-        """Return the token that holds the character at this place of the text."""
-        return self.tokens((character, character + 1))[0]
+        """Return the token that holds the character at this place of the text.
+
+        Some tokenizers leave blanks to no token; it is then the last one that begins no later, or the first of all.
+        """
+        found = self.tokens((character, character + 1))
+        return found[0] if found else max(0, bisect_right(self.offsets, character, key=lambda offset: offset[0]) - 1)
 
 
 class Renderer:
@@ -61,7 +73,7 @@ class Renderer:
                 "chat_template=plain, or the path of a .jinja file"
             )
         self.tokenizer = tokenizer
-        self._template = template
+        self._template = (_CLOCK if "strftime_now" in template else "") + template
         self._model = config.model
         controls = {str(t) for t in tokenizer.all_special_tokens}
         controls |= {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
@@ -200,7 +212,8 @@ class Renderer:
     def _end_of_calls(self, messages: Sequence[Message], text: str, end: int) -> int:
         """Return where the last message's tool calls end: before what the template writes after any message."""
         until = self._apply([_shape(message) for message in messages], False)
-        plain = self._apply([{"role": "assistant", "content": _MARK}], False)
+        before = [_shape(message) for message in messages[:-1]]
+        plain = self._apply([*before, {"role": "assistant", "content": _MARK}], False)
         closing = plain.rpartition(_MARK)[2]
         return len(until) - len(closing) if text.startswith(until) and until.endswith(closing) else end
 

@@ -119,6 +119,32 @@ def test_the_calls_of_a_message_belong_to_it_and_their_arguments_are_objects(ren
     assert rendered.text[start:end] == "2"
 
 
+def test_calls_are_found_with_a_template_that_wants_a_user_first(renderer):
+    strict = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}" + CALLS
+    call = ToolCall(name="add", arguments='{"a": 1}')
+    talk = [*said(("user", "Add")), Message(role="assistant", content="So:", tool_calls=(call,))]
+    rendered = renderer(strict).render(talk)
+    start, end = rendered.messages[1]
+    assert rendered.text[start:end] == 'So:<call>add({"a": 1})</call>'
+
+
+def test_to_a_template_today_is_always_the_same_day(renderer):
+    dated = "{{ strftime_now('%d %b %Y') if strftime_now is defined }}{{ strftime_now('%A, %Y-%m-%d') }}" + STRIPS
+    assert renderer(dated).render(said(("user", "Hi"))).text.startswith("26 Jul 2024Friday, 2024-07-26<|im_start|>")
+
+
+def test_a_blank_that_no_token_holds_is_with_the_token_before_it(make_tokenizer, renderer):
+    from tokenizers.processors import ByteLevel
+
+    trimming = make_tokenizer()
+    trimming.backend_tokenizer.post_processor = ByteLevel(trim_offsets=True)
+    rendered = renderer("{% for m in messages %}{{ m.content }}{% endfor %}", of=trimming).render(
+        said(("user", "ab  c"))
+    )
+    held = [rendered.text[slice(*rendered.offsets[rendered.token_at(at)])] for at in range(5)]
+    assert held[-3:] == ["b", "", "c"]
+
+
 def test_no_beginning_of_sequence_token_comes_twice(make_tokenizer, renderer):
     from tokenizers.processors import TemplateProcessing
 
