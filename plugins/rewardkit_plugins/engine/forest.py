@@ -60,7 +60,7 @@ def _trees(sequences: Sequence[Ids], budget: int) -> list[Tree]:
         for i, j in pairwise(order)
     ]
     found: list[Tree] = []
-    for trunk, first, end in _families(shared, 0, len(order))[1]:
+    for trunk, first, end in _families(shared) if order else ():
         members = order[first:end]
         branches = sum(len(sequences[i]) - trunk for i in members)
         saved = trunk * (len(members) - 1)
@@ -71,23 +71,25 @@ def _trees(sequences: Sequence[Ids], budget: int) -> list[Tree]:
     return found
 
 
-def _families(shared: Sequence[int], first: int, end: int) -> tuple[int, list[tuple[int, int, int]]]:
-    """Return the tokens saved by the best families among the sorted sequences `first` to `end`, and these families.
+def _families(shared: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return the families that save most tokens among sorted sequences, as (trunk, first, end).
 
-    A family is (trunk, first, end). `shared` says what neighbours have in common. Either all share the least of it, or
-    they are parted there.
+    `shared` says what neighbours have in common. Either all within a range share the least of it, or they are parted
+    there. Ranges that are not yet at their end wait in `opened` as [least, first, saved, families], ever deeper; there
+    is no recursion, since conversations may be cut at a thousand steps.
     """
-    if end - first <= 1:
-        return 0, [(0, i, i + 1) for i in range(first, end)]
-    least = min(shared[first : end - 1])
-    together = least * (end - first - 1) if least >= _SHORTEST_TRUNK else 0
-    cuts = [i + 1 for i in range(first, end - 1) if shared[i] == least]
-    apart, families = 0, list[tuple[int, int, int]]()
-    for a, b in pairwise([first, *cuts, end]):
-        saved, some = _families(shared, a, b)
-        apart += saved
-        families += some
-    return (together, [(least, first, end)]) if together > apart else (apart, families)
+    opened: list[tuple[int, int, int, list[tuple[int, int, int]]]] = []
+    saved, some = 0, list[tuple[int, int, int]]()
+    for i, least in enumerate([*shared, -1]):
+        first, saved, some = i, 0, [(0, i, i + 1)]
+        while opened and opened[-1][0] >= least:
+            trunk, first, before, earlier = opened.pop()
+            saved, some = before + saved, earlier + some
+            together = trunk * (i - first) if trunk >= _SHORTEST_TRUNK else 0
+            if trunk > least and together > saved:
+                saved, some = together, [(trunk, first, i + 1)]
+        opened.append((least, first, saved, some))
+    return some
 
 
 def _cut(sequences: Sequence[Ids], trunk: int, members: Iterable[int], capacity: int) -> Iterator[Tree]:

@@ -95,3 +95,10 @@ def test_a_prefix_of_another_sequence_keeps_a_token_of_its_own():
 )
 def test_the_common_beginning_of_two_sequences(one, other, length):
     assert common_prefix(one, other) == length
+
+
+def test_a_conversation_cut_at_a_thousand_steps_is_planned():
+    sequences = [list(range(length)) for length in range(1, 1500)]
+    passes = plan(sequences, 5000, share=True)
+    assert sorted(i for trees in passes for tree in trees for i in tree.members) == list(range(len(sequences)))
+    assert plan([], 5000, share=True) == []
