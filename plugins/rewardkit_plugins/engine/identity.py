@@ -12,6 +12,10 @@ from rewardkit.errors import ConfigError, MissingExtraError
 
 _SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.py"]
 _WEIGHTS = ("*.safetensors", "*.bin")
+_TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model"),
+    *("spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "merges.txt"),
+)
 _COUNT_FROM_PADDING = (
     *("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "esm", "ibert", "data2vec-text"),
     *("luke", "markuplm", "lilt", "layoutlmv3", "roberta-prelayernorm", "xmod"),
@@ -80,7 +84,7 @@ def window_of(model: str, revision: str | None) -> int | None:
 
 
 def fingerprint(model: str, revision: str | None) -> str:
-    """Return the model's name and its commit on the hub, or for a directory a hash of its configuration and weights.
+    """Return the model's name and its commit on the hub, or a hash of what a directory holds of it, tokenizer included.
 
     Of large files of weights both ends and 64 blocks in between are read, so that it costs milliseconds.
     """
@@ -88,6 +92,10 @@ def fingerprint(model: str, revision: str | None) -> str:
     if not is_directory(model):
         return f"{model}@{files.name[:12]}"
     seen = hashlib.sha256((files / "config.json").read_bytes())
+    for path in filter(Path.is_file, (files / name for name in _TOKENIZER)):
+        stat = path.stat()
+        seen.update(path.name.encode())
+        seen.update(_whole(str(path), stat.st_size, stat.st_mtime_ns))
     for pattern in _WEIGHTS:
         for path in sorted(files.glob(pattern)):
             stat = path.stat()
@@ -146,6 +154,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     return loaded if isinstance(loaded, dict) else {}
+
+
+@lru_cache(maxsize=256)
+def _whole(path: str, size: int, changed_ns: int) -> bytes:
+    """Return a hash of a file; its size and `changed_ns` only tell a rewritten file from the one read before."""
+    del size, changed_ns
+    return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
 @lru_cache(maxsize=256)

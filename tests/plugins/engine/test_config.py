@@ -72,6 +72,16 @@ def test_the_signature_follows_weights_dtype_and_template_but_not_the_device(che
     assert identity.fingerprint(str(copy), None).partition("@")[2] != fields["model"].partition("@")[2]
 
 
+def test_the_signature_follows_the_tokenizer(checkpoint, tmp_path):
+    shutil.copytree(checkpoint("llama"), tmp_path, dirs_exist_ok=True)
+    before = identity.fingerprint(str(tmp_path), None)
+    (tmp_path / "trainer_state.json").write_text("{}")
+    assert identity.fingerprint(str(tmp_path), None) == before
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "bos_token": "<|im_start|>"}))
+    assert identity.fingerprint(str(tmp_path), None) != before
+
+
 def test_the_window_is_the_models_own_or_a_smaller_one(checkpoint):
     assert identity.window_of(checkpoint("llama"), None) == 512
     assert identity.window_of(checkpoint("gpt2"), None) == 512
