@@ -37,9 +37,10 @@ class RewardSpec:
 
     `factory` is `"package.module:attribute"` (or `"path/to/file.py:attribute"`): a class, a function that returns a
     reward, or a function lifted by `@reward`. `needs` says what the reward cannot do without; `"group"` marks a
-    GroupReward, `"gpu"` a model, which is slow without one and is not loaded twice to relieve a busy worker. `batch_size` is how many trajectories a worker hands to one `score_batch` call (1 for a rule; a model
-    wants many); a time limit then holds for that call. `requires` names the modules that `extra` brings, so that it is
-    missed before anything is scored. `version` and `owner` are filled in by the plugin loader.
+    GroupReward, `"gpu"` a model, of which an executor loads one copy (it runs on a CPU, too, only slower). `batch_size`
+    is how many trajectories a worker hands to one `score_batch` call (1 for a rule; a model wants many); a time limit
+    then holds for that call. `requires` names the modules that `extra` brings, so that it is missed before anything is
+    scored. `version` and `owner` are filled in by the plugin loader.
     """
 
     name: str

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models are slower with more, and far slower on a busy machine
 
 settings.register_profile("rewardkit", deadline=None)  # a busy machine is no failure
 settings.load_profile("rewardkit")

@@ -15,7 +15,7 @@ import threading
 import time
 
 from rewardkit.errors import WorkerError
-from rewardkit.executors.child import TICK, Child, memory_cause
+from rewardkit.executors.child import TICK, Child, memory_cause, memory_share
 from rewardkit.executors.hand import Hand
 from rewardkit.executors.ledger import Job, Ledger, Unit
 from rewardkit.executors.orders import Broken, Done, Ready, Report, unpack_outcomes
@@ -32,9 +32,10 @@ _END_SECONDS = 2.0
 class Crew:
     """Up to `size` worker processes and the thread that drives them; only `submit` and `stop` are for other threads."""
 
-    def __init__(self, size: int, *, memory_limit: int, setup_timeout: float) -> None:
+    def __init__(self, size: int, *, memory_limit: int | None, setup_timeout: float) -> None:
         self._size = size
-        self._memory_limit = memory_limit
+        self._memory_limit = memory_limit or memory_share(size)
+        self._model_memory_limit = memory_limit or memory_share(1)
         self._setup_timeout = setup_timeout
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -47,6 +48,7 @@ class Crew:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._ledger = Ledger()
         self._hands: list[Hand] = []
+        self._modeller: Hand | None = None  # the one worker that loads models
         self._doomed: list[Child] = []
         self._numbers = itertools.count(1)
         self._stillborn = 0
@@ -166,7 +168,7 @@ class Crew:
                 if hand in self._hands and hand.busy and sum(hand.term()) <= now:
                     self._lose(hand, "timeout", hand.overrun())
             elif look and hand.child.over_memory:
-                self._lose(hand, "killed", memory_cause(self._memory_limit))
+                self._lose(hand, "killed", memory_cause(hand.child.memory_limit))
             elif hand.stuck:
                 self._ledger.put_back(hand.withdraw())
 
@@ -193,14 +195,20 @@ class Crew:
 
     def _give_out(self) -> None:
         at_work = [hand for hand in self._hands if hand.ready][: self._strength()]  # the one after them is the spare
-        for hand in sorted(at_work, key=lambda hand: len(hand.outstanding)):
+        hands = sorted(at_work, key=lambda hand: len(hand.outstanding))
+        if hands and self._modeller not in self._hands and self._ledger.front(models=True):
+            self._modeller = hands[0]
+            self._modeller.child.memory_limit = self._model_memory_limit
+        if self._modeller in self._hands and self._modeller.ready:
+            self._feed(self._modeller, models=True)
+        for hand in hands:
             self._feed(hand)
 
-    def _feed(self, hand: Hand) -> None:
+    def _feed(self, hand: Hand, *, models: bool = False) -> None:
         """Give a worker as much as keeps it busy for a while, but no more than its share of what there is."""
-        while (unit := self._ledger.front()) and (most := self._portion(hand, unit.job.key)):
+        while (unit := self._ledger.front(models=models)) and (most := self._portion(hand, unit.job.key)):
             gift = []
-            for taken in self._ledger.take(most):
+            for taken in self._ledger.take(most, models=models):
                 try:
                     gift.append((next(self._numbers), taken, taken.packed()))
                 except (TypeError, ValueError, RecursionError) as error:
@@ -239,11 +247,11 @@ class Crew:
         """Start workers while more units wait than workers are starting, and a spare one once one was lost."""
         strength = self._strength()
         starting = sum(not hand.ready for hand in self._hands)
-        while starting < len(self._ledger) and len(self._hands) < strength and self._hire():
+        while starting < self._ledger.employs and len(self._hands) < strength and self._hire():
             starting += 1
         while self._wary and self._stillborn < _STILLBORN and len(self._hands) <= strength and self._hire():
             pass
-        for hand in [hand for hand in self._hands[strength + 1 :] if not hand.busy]:
+        for hand in [hand for hand in self._hands[strength + 1 :] if not hand.busy and hand is not self._modeller]:
             self._dismiss(hand)
 
     def _dismiss(self, hand: Hand) -> None:

@@ -45,6 +45,11 @@ class Unit:
     indices: range
     suspect: bool = False
 
+    @property
+    def is_model(self) -> bool:
+        """Whether its reward is a model, of which one copy is loaded."""
+        return "gpu" in self.job.spec.needs
+
     def packed(self) -> bytes:
         """Return the trajectories as bytes; raises as `wire.pack`."""
         return pack([self.job.batch[i] for i in self.indices])
@@ -62,47 +67,56 @@ class Unit:
 
 
 class Ledger:
-    """The books of a crew."""
+    """The books of a crew. Units of models wait in a queue of their own, since not every worker takes them."""
 
     def __init__(self) -> None:
-        self._queue: deque[Unit] = deque()
+        self._queues: dict[bool, deque[Unit]] = {False: deque(), True: deque()}
         self._jobs: set[Job] = set()
         self._paces: dict[int, float] = {}
         self._broken: dict[int, tuple[float, Failure]] = {}
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def employs(self) -> int:
+        """How many workers could be busy with what waits: one with all that needs a model."""
+        return len(self._queues[False]) + bool(self._queues[True])
 
     def accept(self, job: Job) -> None:
         """Enter a job."""
         self._jobs.add(job)
-        self._queue.extend(job.units())
+        self._queues["gpu" in job.spec.needs].extend(job.units())
         if not job.batch:
             self._resolve(job)
 
-    def front(self) -> Unit | None:
+    def front(self, *, models: bool = False) -> Unit | None:
         """Return the unit whose turn it is; those that need no scoring any more are settled and passed over."""
-        while self._queue:
-            unit = self._queue[0]
+        queue = self._queues[models]
+        while queue:
+            unit = queue[0]
             until, failure = self._broken.get(unit.job.key, (0.0, None))
             if unit.job.future.cancelled():
                 failure = Failure(reward=unit.job.spec.name, kind="error", message="cancelled")
             elif failure is None or until < time.monotonic():
                 return unit
-            self._queue.popleft()
+            queue.popleft()
             self.finish(unit, [failure])
         return None
 
-    def take(self, most: int) -> list[Unit]:
+    def take(self, most: int, *, models: bool = False) -> list[Unit]:
         """Take up to `most` units from the front, all of one reward."""
         units: list[Unit] = []
-        while len(units) < most and (unit := self.front()) and unit.job.key == (units or [unit])[0].job.key:
-            units.append(self._queue.popleft())
+        while (
+            len(units) < most and (unit := self.front(models=models)) and unit.job.key == (units or [unit])[0].job.key
+        ):
+            units.append(self._queues[models].popleft())
         return units
 
     def put_back(self, units: Iterable[Unit]) -> None:
         """Put units in front of the queue, in their order."""
-        self._queue.extendleft(reversed(list(units)))
+        for unit in reversed(list(units)):
+            self._queues[unit.is_model].appendleft(unit)
 
     def finish(self, unit: Unit, outcomes: Sequence[Outcome]) -> None:
         """Enter the outcomes of a unit; one Failure stands for all its trajectories."""
@@ -122,7 +136,7 @@ class Ledger:
             self.put_back(halves)
         elif kind == "killed" and not unit.suspect:
             unit.suspect = True
-            self._queue.append(unit)
+            self._queues[unit.is_model].append(unit)
         else:
             self.finish(unit, [unit.failure(kind, message)])
 
@@ -132,9 +146,10 @@ class Ledger:
 
     def fail_all(self, message: str) -> None:
         """Fail everything that waits: there is nobody to score it."""
-        while self._queue:
-            unit = self._queue.popleft()
+        for unit in [unit for queue in self._queues.values() for unit in queue]:
             self.finish(unit, [Failure(reward=unit.job.spec.name, kind="killed", message=message, retryable=True)])
+        for queue in self._queues.values():
+            queue.clear()
 
     def cancel_all(self) -> None:
         """Cancel all jobs, and tell those who wait for them."""

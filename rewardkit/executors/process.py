@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from typing import Any, Self
 
 from rewardkit.errors import ConfigError, WorkerError
-from rewardkit.executors.child import memory_share
 from rewardkit.executors.crew import Crew
 from rewardkit.executors.ledger import Job
 from rewardkit.registry import RewardSpec
@@ -31,9 +30,11 @@ class ProcessExecutor:
     culprit; a group fails as a whole. A setup that fails or takes longer than `setup_timeout` seconds fails the
     trajectories of that reward, and is tried again after a minute.
 
+    Models (rewards that need a "gpu") are all loaded by one worker, so that there is one copy of each.
+
     `memory_limit` is the bytes that one worker and its children may hold (default: 80 % of what there is, shared by
-    the workers); it is looked at every 50 ms, on Linux only. `submit` may be called from any thread; a forked copy of
-    this process gets workers of its own. Callbacks of the futures run in the supervisor's thread: keep them short.
+    the workers; the one with the models may hold all of it); it is looked at every 50 ms, on Linux only. `submit` may
+    be called from any thread; a forked copy of this process gets workers of its own. Callbacks of the futures run in the supervisor's thread: keep them short.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ProcessExecutor:
         self.workers = _cores() if workers is None else workers
         if self.workers < 1:
             raise ConfigError(f"an executor needs at least 1 worker, not {workers}")
-        self._memory_limit = memory_limit or memory_share(self.workers)
+        self._memory_limit = memory_limit
         self._setup_timeout = setup_timeout
         self._crew: Crew | None = None
         self._begin()
