@@ -98,6 +98,8 @@ class EngineConfig:
         else:
             found["dtype"] = identity.stored_dtype(self.model, self.revision) if self.dtype == "auto" else self.dtype
         found["template"] = identity.template_hash(self.model, self.revision, self.chat_template)
+        if self.trust_remote_code:
+            found["code"] = "remote"
         if self.max_length is not None:
             found["max_length"] = str(self.max_length)
         return {**found, "truncation": self.truncation}

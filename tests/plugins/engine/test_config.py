@@ -61,6 +61,7 @@ def test_the_signature_follows_weights_dtype_and_template_but_not_the_device(che
     assert EngineConfig(model=model, dtype="bfloat16").signature_fields()["dtype"] == "bfloat16"
     assert EngineConfig(model=model, chat_template="plain").signature_fields()["template"] != fields["template"]
     assert EngineConfig(model=model, chat_template="chatml").signature_fields()["template"] == fields["template"]
+    assert EngineConfig(model=model, trust_remote_code=True).signature_fields() == {**fields, "code": "remote"}
     assert EngineConfig(model=model, max_length=9).signature_fields()["max_length"] == "9"
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)
