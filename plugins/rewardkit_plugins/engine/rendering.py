@@ -175,23 +175,24 @@ class Renderer:
         """Find each message's content in the rendered text, by what the template writes around marks in its place."""
         marks = [_MARK.format(i) for i in range(len(messages))]
         shapes = [{**_shape(m), "content": mark} for m, mark in zip(messages, marks, strict=True)]
-        pieces = re.split("|".join(map(re.escape, marks)) or r"(?!)", self._apply(shapes, generate))
-        spans: list[Span] = []
+        parts = re.split(f"({'|'.join(map(re.escape, marks)) or r'(?!)'})", self._apply(shapes, generate))
+        spans: dict[int, Span] = {}
         at = 0
-        if len(pieces) == len(messages) + 1:
-            for number, (message, piece, after) in enumerate(zip(messages, pieces, pieces[1:], strict=False)):
-                start = at + len(piece)
-                content = next((c for c in (message.content, message.content.strip()) if text.startswith(c, start)), "")
-                end = start + len(content)
-                if not text.startswith(piece, at) or not text.startswith(after, end):
-                    break
-                spans.append((start, end))
-                at = end
-                if message.tool_calls:
-                    spans[-1] = (start, self._end_of_calls(messages[: number + 1], text, end))
-        if len(spans) == len(messages):
-            return tuple(spans)
-        return self._sought(messages, text)
+        for piece, mark, after in zip(parts[::2], parts[1::2], parts[2::2], strict=False):
+            number, start = marks.index(mark), at + len(piece)
+            content = messages[number].content
+            shown = next((c for c in (content, content.strip()) if text.startswith(c, start)), "")
+            at = start + len(shown)
+            if not text.startswith(piece, start - len(piece)) or not text.startswith(after, at):
+                return self._sought(messages, text)
+            calls = messages[number].tool_calls
+            spans[number] = (start, self._end_of_calls(messages[: number + 1], text, at) if calls else at)
+        for number, message in enumerate(messages):
+            if number not in spans and message.content.strip():
+                raise self._changed(message.content)
+            end = spans[number - 1][1] if number else 0
+            spans.setdefault(number, (end, end))  # of calls without a word some templates write the calls alone
+        return tuple(spans[number] for number in range(len(messages)))
 
     def _sought(self, messages: Sequence[Message], text: str) -> tuple[Span, ...]:
         """Find the contents one after the other, for templates that change what stands around them."""
@@ -201,13 +202,16 @@ class Renderer:
             content = message.content.strip()
             start = text.find(content, at)
             if start < 0:
-                raise RewardError(
-                    f"the chat template of {self._model!r} changes the message {content[:40]!r}, so that its tokens "
-                    "cannot be told: give another template with chat_template"
-                )
+                raise self._changed(content)
             at = start + len(content)
             spans.append((start, at))
         return tuple(spans)
+
+    def _changed(self, content: str) -> RewardError:
+        return RewardError(
+            f"the chat template of {self._model!r} changes the message {content[:40]!r}, so that its tokens cannot be "
+            "told: give another template with chat_template"
+        )
 
     def _end_of_calls(self, messages: Sequence[Message], text: str, end: int) -> int:
         """Return where the last message's tool calls end: before what the template writes after any message."""

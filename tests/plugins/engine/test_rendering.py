@@ -119,6 +119,19 @@ def test_the_calls_of_a_message_belong_to_it_and_their_arguments_are_objects(ren
     assert rendered.text[start:end] == "2"
 
 
+def test_a_message_that_a_template_writes_twice_late_or_never_moves_no_other_span(renderer):
+    talk = said(("system", "a"), ("user", "user"), ("assistant", "s"))
+    turns = (
+        "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
+    for template in ("{{ messages[0].content }}" * 2 + turns, turns + "{{ messages[0].content }}"):
+        rendered = renderer(template).render(talk)
+        assert [rendered.text[start - 1 : end + 1] for start, end in rendered.messages[1:]] == ["\nuser<", "\ns<"]
+        assert rendered.text[slice(*rendered.messages[0])] == "a"
+    with pytest.raises(RewardError, match="changes the message 'a'"):
+        renderer(turns).render(talk)
+
+
 def test_calls_are_found_with_a_template_that_wants_a_user_first(renderer):
     strict = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}" + CALLS
     call = ToolCall(name="add", arguments='{"a": 1}')
@@ -126,6 +139,19 @@ def test_calls_are_found_with_a_template_that_wants_a_user_first(renderer):
     rendered = renderer(strict).render(talk)
     start, end = rendered.messages[1]
     assert rendered.text[start:end] == 'So:<call>add({"a": 1})</call>'
+
+
+def test_calls_without_a_word_leave_the_other_spans_where_they_are(renderer):
+    alone = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}"
+        "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    )
+    call = Message(role="assistant", tool_calls=(ToolCall(name="add"),))
+    rendered = renderer(alone).render([*said(("user", "Add")), call, *said(("tool", "a"), ("assistant", "s"))])
+    assert [rendered.text[start:end] for start, end in rendered.messages] == ["Add", "", "a", "s"]
+    assert rendered.text[rendered.messages[3][0] - 1] == "\n"
+    with pytest.raises(RewardError, match="changes the message 'So:'"):
+        renderer(alone).render([Message(role="assistant", content="So:", tool_calls=call.tool_calls)])
 
 
 def test_to_a_template_today_is_always_the_same_day(renderer):
