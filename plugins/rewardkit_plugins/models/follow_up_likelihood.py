@@ -92,7 +92,14 @@ class FollowUpLikelihood(ModelReward):
                     "nothing is left of a single message, which mode='released_code' drops: give the task a prompt, or "
                     "use mode='mean_logprob'"
                 )
-        return self.engine.renderer.continuations(messages, self._texts)
+        found = self.engine.renderer.continuations(messages, self._texts)
+        start, end = found[0].messages[-2]
+        if start == end:
+            raise RewardError(
+                f"the chat template of {self.config.model!r} writes nothing of the agent's last answer: give another "
+                "template with chat_template"
+            )
+        return found
 
     def _tokenized_alone(self) -> list[list[int]]:
         alone: list[list[int]] = self.engine.tokenizer(self._texts, return_attention_mask=False)["input_ids"]

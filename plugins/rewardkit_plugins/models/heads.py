@@ -155,9 +155,14 @@ def _outputs_of(reader: Reader, name: str) -> int | None:
     except AttributeError:
         return None
     one = next(module.parameters(), next(model.parameters()))
-    with torch.inference_mode():
-        outputs = module(one.new_zeros(1, model.config.get_text_config().hidden_size))
-    return int(outputs.shape[-1])
+    try:
+        with torch.inference_mode():
+            return int(module(one.new_zeros(1, model.config.get_text_config().hidden_size)).shape[-1])
+    except Exception as error:  # what a module does with hidden states is its own affair
+        raise ConfigError(
+            f"the submodule {name!r} of {reader.config.model!r} is no head: it makes no numbers of hidden states "
+            f"({type(error).__name__})"
+        ) from error
 
 
 def _submodule(name: str) -> Read:
@@ -176,7 +181,7 @@ def _beside(weight: Tensor, bias: Tensor | None) -> Read:
 
 def _linear(tensors: dict[str, Tensor], prefix: str, source: str) -> tuple[Tensor, Tensor | None]:
     weight, bias = tensors.get(f"{prefix}weight"), tensors.get(f"{prefix}bias")
-    if weight is None or weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+    if weight is None or weight.ndim != 2 or not len(weight) or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise ConfigError(
             f"{source!r} holds no linear head {f'{prefix}weight'!r} [outputs, width] with a fitting bias: it has "
@@ -223,5 +228,8 @@ def _tensors(files: Sequence[Path], prefixes: Sequence[str]) -> dict[str, Tensor
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ConfigError(f"{str(path)!r} is no safetensors file: {error}") from error

@@ -84,6 +84,11 @@ class StepLayout:
         ends: list[int] = []
         for place, texts in turns.items():
             start, end = rendered.messages[indices[place]]
+            if start == end:
+                raise RewardError(
+                    f"the chat template of {self.reader.config.model!r} writes nothing of the agent's turn {place + 1}"
+                    ": give another template with chat_template"
+                )
             for text in texts[:-1]:
                 ends.append(start + len(text))
                 start = ends[-1] + len(self.form.joint)
@@ -193,7 +198,7 @@ class StepLayout:
         assert self._prompt is not None
         try:
             return str(self._prompt.render(question=trajectory.task.question, **more))
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a template may raise anything
             raise ConfigError(f"process_reward: prompt {self.form.prompt!r} cannot be filled: {error}") from error
 
     def _encoded(self, text: str) -> Rendered:

@@ -57,7 +57,18 @@ def head_of_checkpoint(config: EngineConfig) -> StepHead | None:
         return None
     tensors = {name: _tensors(files[name], [name])[name] for name in _LAYERS}
     first, bias, second, last = (tensors[name] for name in _LAYERS)
-    return StepHead([(first, bias), (second, last)])
+    shapes = [first.shape[:1], second.shape[1:], bias.shape, second.shape[:1], last.shape]
+    if (
+        not shapes[0] == shapes[1] == shapes[2]
+        or shapes[3] != shapes[4]
+        or _bases(config).get(first.shape[-1]) != "embedding"
+    ):
+        raise ConfigError(
+            f"the layers score.0 and score.2 of {config.model!r} do not fit it or each other: it is broken"
+        )
+    head = StepHead([(first, bias), (second, last)])
+    _check_finite(head, f"the head of {config.model!r}")
+    return head
 
 
 def head_of_file(path: str, config: EngineConfig) -> StepHead:
@@ -79,9 +90,13 @@ def head_of_file(path: str, config: EngineConfig) -> StepHead:
             f"head_file {path!r} reads {weight.shape[1]} numbers, and {config.model!r} has {list(bases)!r}"
         )
     head = StepHead([(weight, found.get("bias", torch.zeros(len(weight))))], base=bases[weight.shape[1]])
-    if not all(bool(torch.isfinite(tensor).all()) for layer in head.layers for tensor in layer):
-        raise ConfigError(f"head_file {path!r} holds numbers that are not finite")
+    _check_finite(head, f"head_file {path!r}")
     return head
+
+
+def _check_finite(head: StepHead, what: str) -> None:
+    if not all(bool(torch.isfinite(tensor).all()) for layer in head.layers for tensor in layer):
+        raise ConfigError(f"{what} holds numbers that are not finite")
 
 
 def _bases(config: EngineConfig) -> dict[int, Kind]:

@@ -13,7 +13,7 @@ import pytest
 
 from rewardkit.errors import ConfigError, RewardError
 from rewardkit.testing import RewardContract, trajectory
-from rewardkit.types import Message, Step, Task, Trajectory
+from rewardkit.types import Message, Step, Task, ToolCall, Trajectory
 
 torch = pytest.importorskip("torch", reason="torch is not installed: follow_up_likelihood is not tested")
 pytest.importorskip("transformers", reason="transformers is not installed: follow_up_likelihood is not tested")
@@ -331,3 +331,10 @@ def test_building_one_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_action_that_the_template_does_not_show_is_refused(small):
+    call = Message(role="assistant", tool_calls=(ToolCall(name="search", arguments="{}"),))
+    acted = Trajectory(task=Task(prompt=(Message(role="user", content="?"),)), steps=(Step(action=call),))
+    with pytest.raises(RewardError, match="writes nothing of the agent's last answer"):
+        small.score_batch([acted])

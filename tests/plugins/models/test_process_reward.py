@@ -41,6 +41,14 @@ SOLUTIONS = [
 ]
 
 
+LAYERS = {
+    "score.0.weight": torch.ones(128, 128),
+    "score.0.bias": torch.zeros(128),
+    "score.2.weight": torch.ones(2, 128),
+    "score.2.bias": torch.zeros(2),
+}
+
+
 def attempt(steps, joint="\n", **more):
     return trajectory(QUESTION, joint.join(steps), **more)
 
@@ -261,6 +269,8 @@ def test_a_turn_of_tool_calls_is_a_step(build):
     calls = (ToolCall(name="add", arguments='{"a": 1}'),)
     (found,) = build("math_shepherd").score_batch([dialogue("", "4 + 4 = 9", calls=calls)])
     assert None not in found.steps
+    with pytest.raises(RewardError, match="writes nothing of the agent's turn 1"):  # its template shows no calls
+        build("qwen").score_batch([dialogue("", "4 + 4 = 9", calls=calls)])
 
 
 def test_spans_lie_in_the_answer_as_it_was_given(build):
@@ -441,6 +451,8 @@ def test_jinja_in_a_step_or_a_question_is_text(build):
     assert one.value != pytest.approx(two.value, abs=1e-6)
     with pytest.raises(ConfigError, match="cannot be filled"):
         build("last_token", prompt="{{ question.__class__.__mro__ }}").score_batch([attempt(["1"])])
+    with pytest.raises(ConfigError, match="cannot be filled"):
+        build("last_token", prompt="{{ 1 / 0 }}").score_batch([attempt(["1"])])
 
 
 def test_what_cannot_be_judged_is_refused(build):
@@ -507,6 +519,20 @@ def test_options_that_do_not_fit_the_model_are_refused_by_setup(models, sequence
     ]:
         with pytest.raises(ConfigError, match=words):
             ProcessReward(**{"format": name, "self_test": False, **models[name], **options}).setup()
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("score.0.weight", torch.full((128, 128), math.nan), "not finite"),
+        ("score.0.weight", torch.ones(5, 5), "do not fit"),
+        ("score.2.bias", torch.ones(3), "do not fit"),
+    ],
+)
+def test_a_broken_head_of_two_layers_is_refused(tiny_token_prm, altered, name, tensor, words):
+    path = altered(tiny_token_prm, weights=lambda tensors: tensors.update(LAYERS | {name: tensor}))
+    with pytest.raises(ConfigError, match=words):
+        ProcessReward(model=str(path)).setup()
 
 
 def test_a_head_file_must_fit_the_model(models, tmp_path):

@@ -259,9 +259,17 @@ def test_a_head_file_that_does_not_fit_is_refused(make, tmp_path):
         ({"weight": torch.ones(1, 16)}, "belongs to another model"),
         ({"weight": torch.ones(1, 32), "bias": torch.ones(2)}, "with a fitting bias"),
         ({"weight": torch.full((1, 32), math.nan)}, "not finite"),
+        ({"weight": torch.ones(0, 32)}, "holds no linear head"),
     ]:
         save_file(tensors, file)
         assert problem in refused(path, head_file=str(file))
+    file.write_text("no tensors")
+    assert "is no safetensors file" in refused(path, objectives=str(file))
+
+
+@pytest.mark.parametrize("name", ["", "layers", "layers.0", "embed_tokens"])
+def test_a_module_that_is_no_head_is_refused(make, name):
+    assert "is no head" in refused(make("language_model"), head=name)
 
 
 @pytest.mark.parametrize(
