@@ -34,7 +34,8 @@ class ProcessExecutor:
 
     `memory_limit` is the bytes that one worker and its children may hold (default: 80 % of what there is, shared by
     the workers; the one with the models may hold all of it); it is looked at every 50 ms, on Linux only. `submit` may
-    be called from any thread; a forked copy of this process gets workers of its own. Callbacks of the futures run in the supervisor's thread: keep them short.
+    be called from any thread; a forked copy of this process gets workers of its own. Callbacks of the futures run in
+    the supervisor's thread: keep them short.
     """
 
     def __init__(

@@ -103,6 +103,10 @@ class Engine(Reader):
 
         `token_ids` has one list for each reading, all of one length, or one list for all of them.
         """
+        if len(token_ids) not in (1, len(readings)):
+            raise ValueError(
+                f"{len(token_ids)} lists of tokens for {len(readings)} readings: give one list each, or one"
+            )
         wanted = torch.tensor(token_ids if len(token_ids) == len(readings) else [token_ids[0]] * len(readings))
 
         def head(replica: Replica, rows: Rows) -> torch.Tensor:
@@ -187,7 +191,8 @@ class Engine(Reader):
         members = [i for tree in trees for i in tree.members]
         started = time.perf_counter()
         try:
-            outputs, tokens = _pass(replica, readings, trees, head)
+            with replica.lock:
+                outputs, tokens = _pass(replica, readings, trees, head)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

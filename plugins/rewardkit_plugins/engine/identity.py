@@ -45,6 +45,8 @@ def files_of(model: str, revision: str | None) -> Path:
     if is_directory(model):
         if not (directory / "config.json").is_file():
             raise ConfigError(f"model {model!r} is no checkpoint: it has no config.json, which save_pretrained writes")
+        if revision is not None:
+            raise ConfigError(f"model {model!r} is a directory, which has no revision {revision!r}: leave it out")
         return directory
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ConfigError(f"there is no directory {model!r} to load a model from")
@@ -74,7 +76,7 @@ def window_of(model: str, revision: str | None) -> int | None:
     on what was computed before.
     """
     config = _read_json(files_of(model, revision) / "config.json")
-    for names in (config, config.get("text_config", {})):
+    for names in (config, config.get("text_config") or {}):
         for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
             if isinstance(names.get(name), int):
                 # RoBERTa and its kin count positions from behind their padding token.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ class Replica:
         self.model = model
         self.device = device
         self.packed = False
+        self.lock = threading.Lock()  # a pass at a time: some models keep what they computed last
         self._attention = model.config._attn_implementation
         # Some models look for the padding by its id, whatever the mask says; not every id in a configuration is one.
         pad = getattr(model.config, "pad_token_id", None)

@@ -47,6 +47,11 @@ def test_a_directory_without_a_configuration_is_refused(tmp_path):
         EngineConfig(model=str(tmp_path)).signature_fields()
 
 
+def test_a_directory_has_no_revisions(checkpoint):
+    with pytest.raises(ConfigError, match="is a directory, which has no revision 'main': leave it out"):
+        EngineConfig(model=checkpoint("llama"), revision="main").signature_fields()
+
+
 def test_a_broken_configuration_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConfigError, match="is not JSON"):

@@ -112,6 +112,23 @@ def test_logits_of_chosen_tokens_are_those_of_the_model(engine):
     assert [float(x) for x in found] == pytest.approx([float(own[10, 7]), float(own[5, 8])], abs=1e-5)
 
 
+def test_lists_of_tokens_must_fit_the_readings(engine):
+    with pytest.raises(ValueError, match="2 lists of tokens for 3 readings"):
+        engine("llama").logits([Reading([5, 6], [0])] * 3, [[1], [2]])
+
+
+def test_threads_that_share_an_engine_get_the_same_numbers(engine):
+    from concurrent.futures import ThreadPoolExecutor
+
+    reader = engine("phi3-longrope", max_length=240)
+    batches = [[Reading(ids, range(len(ids) - 1)) for ids in some_sequences(seed=seed)] for seed in range(4)]
+    expected = [reader.logprobs(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(reader.logprobs, batches * 2))
+    for one, other in zip(found, expected * 2, strict=True):
+        assert worst_difference(one, other) < 1e-5
+
+
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2", "gemma2-softcap"])
 def test_a_sequence_is_classified_at_its_last_token_whatever_pads_it(name, engine):
     reader = engine(name, "sequence")
