@@ -37,7 +37,7 @@ class Signature:
         for key, colon, _ in pairs:
             if not colon:
                 raise ValueError(f"signature {text!r} has the field {key!r} without ':'")
-        return cls(unquote(name), {unquote(key): unquote(value) for key, _, value in pairs})
+        return cls(_unescape(name), {_unescape(key): _unescape(value) for key, _, value in pairs})
 
 
 def option_text(value: Any) -> str:
@@ -45,8 +45,12 @@ def option_text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     if len(text) <= _LONGEST_VALUE:
         return text
-    return "sha256-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return "sha256-" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _escape(text: str) -> str:
-    return quote(text, safe=_SAFE)
+    return quote(text, safe=_SAFE, errors="surrogatepass")
+
+
+def _unescape(text: str) -> str:
+    return unquote(text, errors="surrogatepass")

@@ -15,7 +15,7 @@ from rewardkit.executors.wire import pack
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Failure, FailureKind, Outcome, Trajectory
 
-_RETRY_SETUP_SECONDS = 60.0
+RETRY_SETUP_SECONDS = 60.0
 
 
 @dataclass(eq=False, slots=True)
@@ -142,7 +142,7 @@ class Ledger:
 
     def break_reward(self, key: int, failure: Failure) -> None:
         """Fail, for a while, all units of a reward whose setup failed: setting up again and again would be no help."""
-        self._broken[key] = (time.monotonic() + _RETRY_SETUP_SECONDS, failure)
+        self._broken[key] = (time.monotonic() + RETRY_SETUP_SECONDS, failure)
 
     def fail_all(self, message: str) -> None:
         """Fail everything that waits: there is nobody to score it."""

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from rewardkit.errors import WorkerError
+from rewardkit.executors.ledger import RETRY_SETUP_SECONDS
 from rewardkit.judging import close_quietly, failure_of, judge
 from rewardkit.registry import RewardSpec
 from rewardkit.types import Outcome, Trajectory
 
 
 class SerialExecutor:
-    """Scores in the calling thread; each reward is built and set up once, and every call with it is serialised."""
+    """Scores in the calling thread; each reward is built and set up once, and every call with it is serialised.
+
+    A setup that fails is tried again after a minute; until then it fails what it would have scored.
+    """
 
     def __init__(self) -> None:
         self._rewards: dict[str, Any] = {}
+        self._broken: dict[str, tuple[float, Exception | SystemExit]] = {}
         self._closed = False
         self._lock = threading.RLock()
 
@@ -53,9 +59,16 @@ class SerialExecutor:
 
     def _reward(self, spec: RewardSpec, options: Mapping[str, Any]) -> Any:
         key = _key(spec, options)
+        until, error = self._broken.get(key, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise error
         if key not in self._rewards:
-            reward = spec.build(**options)
-            reward.setup()
+            try:
+                reward = spec.build(**options)
+                reward.setup()
+            except (Exception, SystemExit) as error:
+                self._broken[key] = (time.monotonic() + RETRY_SETUP_SECONDS, error)
+                raise
             self._rewards[key] = reward
         return self._rewards[key]
 

@@ -28,3 +28,9 @@ def test_long_options_are_hashed_and_mappings_do_not_depend_on_order():
     assert option_text({"b": 1, "a": [None, True]}) == '{"a":[null,true],"b":1}'
     assert option_text("x" * 81).startswith("sha256-")
     assert option_text("x" * 80) == "x" * 80
+
+
+def test_half_a_character_survives_a_signature():
+    signature = Signature("r", {"prefix": "\udc80 a"})
+    assert Signature.parse(str(signature)) == signature
+    assert option_text("\udc80" * 90).startswith("sha256-")
