@@ -173,6 +173,23 @@ class Renderer:
 
     def _spans(self, messages: Sequence[Message], text: str, generate: bool) -> tuple[Span, ...]:
         """Find each message's content in the rendered text, by what the template writes around marks in its place."""
+        spans = self._marked_at_once(messages, text, generate)
+        if spans is None:
+            spans = self._marked_alone(messages, text, generate)
+        for number, message in enumerate(messages):
+            if number not in spans and not message.content.strip():
+                end = spans[number - 1][1] if number else 0
+                spans[number] = (end, end)  # of calls without a word some templates write the calls alone
+                continue
+            start, end = spans.get(number) or self._sought(number, messages, text, spans)
+            spans[number] = (
+                start,
+                self._end_of_calls(messages[: number + 1], text, end) if message.tool_calls else end,
+            )
+        return tuple(spans[number] for number in range(len(messages)))
+
+    def _marked_at_once(self, messages: Sequence[Message], text: str, generate: bool) -> dict[int, Span] | None:
+        """Find all contents with a mark for each; None where a message is left out, or changes what is around it."""
         marks = [_MARK.format(i) for i in range(len(messages))]
         shapes = [{**_shape(m), "content": mark} for m, mark in zip(messages, marks, strict=True)]
         parts = re.split(f"({'|'.join(map(re.escape, marks)) or r'(?!)'})", self._apply(shapes, generate))
@@ -181,31 +198,48 @@ class Renderer:
         for piece, mark, after in zip(parts[::2], parts[1::2], parts[2::2], strict=False):
             number, start = marks.index(mark), at + len(piece)
             content = messages[number].content
-            shown = next((c for c in (content, content.strip()) if text.startswith(c, start)), "")
-            at = start + len(shown)
-            if not text.startswith(piece, start - len(piece)) or not text.startswith(after, at):
-                return self._sought(messages, text)
-            calls = messages[number].tool_calls
-            spans[number] = (start, self._end_of_calls(messages[: number + 1], text, at) if calls else at)
-        for number, message in enumerate(messages):
-            if number not in spans and message.content.strip():
-                raise self._changed(message.content)
-            end = spans[number - 1][1] if number else 0
-            spans.setdefault(number, (end, end))  # of calls without a word some templates write the calls alone
-        return tuple(spans[number] for number in range(len(messages)))
+            shown = next((c for c in (content, content.strip()) if text.startswith(c, start)), None)
+            at = start + len(shown or "")
+            if shown is None or not text.startswith(piece, start - len(piece)) or not text.startswith(after, at):
+                return None
+            spans[number] = (start, at)
+        return spans if all(n in spans or not m.content.strip() for n, m in enumerate(messages)) else None
 
-    def _sought(self, messages: Sequence[Message], text: str) -> tuple[Span, ...]:
-        """Find the contents one after the other, for templates that change what stands around them."""
-        spans: list[Span] = []
-        at = 0
-        for message in messages:
-            content = message.content.strip()
-            start = text.find(content, at)
-            if start < 0:
+    def _marked_alone(self, messages: Sequence[Message], text: str, generate: bool) -> dict[int, Span]:
+        """Find the contents with one mark at a time, which leaves out only those to which the template itself reacts.
+
+        Raises RewardError for a message that the template does not write.
+        """
+        shapes = [_shape(message) for message in messages]
+        spans: dict[int, Span] = {}
+        for number, message in enumerate(messages):
+            mark, content = _MARK.format(number), message.content
+            marked = {**shapes[number], "content": mark}
+            parts = self._apply([*shapes[:number], marked, *shapes[number + 1 :]], generate).split(mark)
+            if len(parts) == 1 and content.strip():
                 raise self._changed(content)
-            at = start + len(content)
-            spans.append((start, at))
-        return tuple(spans)
+            shown = next((c for c in (content, content.strip()) if len(parts) > 1 and c.join(parts) == text), None)
+            if shown is not None:
+                end = len(text) - len(parts[-1])
+                spans[number] = (end - len(shown), end)
+            elif len(parts) == 2 and not content.strip() and text.startswith(parts[0]):
+                spans[number] = (len(parts[0]), len(parts[0]))  # only with a word some begin the calls in a new line
+        return spans
+
+    def _sought(self, number: int, messages: Sequence[Message], text: str, spans: dict[int, Span]) -> Span:
+        """Find a content to which the template reacts by its text, between the messages around it."""
+        content = messages[number].content.strip()
+        low = spans[number - 1][1] if number else 0
+        high = next((spans[n][0] for n in range(number + 1, len(messages)) if n in spans), len(text))
+        start = text.find(content, low, high)
+        if start < 0:
+            raise self._changed(content)
+        if text.find(content, start + 1, high) >= 0:
+            raise RewardError(
+                f"the chat template of {self._model!r} reacts to the message {content[:40]!r}, and its text stands "
+                "there more than once, so that its tokens cannot be told: give another template with chat_template"
+            )
+        return start, start + len(content)
 
     def _changed(self, content: str) -> RewardError:
         return RewardError(

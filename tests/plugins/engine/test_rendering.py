@@ -25,6 +25,12 @@ HIDES_THOUGHTS = (
     "{{ m.content.split('</think>')[-1] if m.role == 'assistant' and not loop.last else m.content }}<|im_end|>\n"
     "{% endfor %}"
 )
+REOPENS_THOUGHTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and '</think>' not in m.content %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}{% if m.tool_calls %}{{ '\n' if m.content }}<call>{{ m.tool_calls[0].function.name }}"
+    "</call>{% endif %}<|im_end|>\n{% endfor %}"
+)
 CALLS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
     "{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}({{ c.function.arguments | tojson }})</call>"
@@ -130,6 +136,33 @@ def test_a_message_that_a_template_writes_twice_late_or_never_moves_no_other_spa
         assert rendered.text[slice(*rendered.messages[0])] == "a"
     with pytest.raises(RewardError, match="changes the message 'a'"):
         renderer(turns).render(talk)
+
+
+def test_short_messages_beside_one_to_which_the_template_reacts_stay_where_they_are(renderer):
+    talk = said(("system", "s"), ("user", "t"), ("assistant", "<think>x</think>A"), ("tool", "o"), ("assistant", "s"))
+    talk[2] = Message(role="assistant", content=talk[2].content, tool_calls=(ToolCall(name="add"),))
+    rendered = renderer(REOPENS_THOUGHTS).render(talk, generate=True)
+    assert [rendered.text[start - 1 : end + 1] for start, end in rendered.messages] == [
+        *("\ns<", "\nt<", "\n<think>x</think>A\n<call>add</call><", "\no<", "\ns<")
+    ]
+
+
+def test_calls_without_a_word_are_found_where_only_a_word_puts_a_line_break_before_them(renderer):
+    call = Message(role="assistant", tool_calls=(ToolCall(name="add"),))
+    rendered = renderer(REOPENS_THOUGHTS).render([*said(("user", "s")), call, *said(("tool", "a"), ("assistant", "s"))])
+    assert [rendered.text[start:end] for start, end in rendered.messages] == ["s", "<call>add</call>", "a", "s"]
+    assert [rendered.text[start - 1] for start, _ in rendered.messages] == ["\n"] * 4
+
+
+def test_a_message_to_which_the_template_reacts_is_refused_where_its_place_is_not_certain(renderer):
+    reacts = STRIPS.replace("{{ m.content | trim }}", "{{ 'xs' if m.content == 's' }}{{ m.content }}")
+    with pytest.raises(RewardError, match=r"reacts to the message 's', and its text stands .* with chat_template"):
+        renderer(reacts).render(said(("user", "Q"), ("assistant", "s")))
+
+
+def test_a_thought_that_is_all_hidden_is_no_empty_message(renderer):
+    with pytest.raises(RewardError, match="changes the message '<think>x</think>'"):
+        renderer(HIDES_THOUGHTS).render(said(("user", "Q"), ("assistant", "<think>x</think>"), ("user", "Q2")))
 
 
 def test_calls_are_found_with_a_template_that_wants_a_user_first(renderer):
