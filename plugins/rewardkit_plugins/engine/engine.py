@@ -84,7 +84,7 @@ class Engine(Reader):
     @property
     def classifies_whole(self) -> bool:
         """Whether sequences are classified by a head that is not read at one token: encoders pool in their own way."""
-        return self.kind == "sequence" and not isinstance(getattr(self.model, "score", None), torch.nn.Module)
+        return self.kind == "sequence" and loading.reads_whole(self.model)
 
     @property
     def model(self) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers import AutoModelForTokenClassification as TokenClassification
 
 from rewardkit.errors import ConfigError, RewardkitError
@@ -93,6 +93,27 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
         model = model.to(device)
     model.eval()
     return model
+
+
+def classifies_whole(config: EngineConfig) -> bool:
+    """Return whether the sequence classifier of a model reads no single token, as `Engine.classifies_whole` says.
+
+    No weights are loaded. Raises ConfigError when there is no such classifier.
+    """
+    try:
+        with _LOADING, quiet(), torch.device("meta"):
+            settings = AutoConfig.from_pretrained(**source_of(config))
+            model = AutoModelForSequenceClassification.from_config(settings, trust_remote_code=config.trust_remote_code)
+    except RewardkitError:
+        raise
+    except Exception as error:  # as with the tokenizer
+        raise ConfigError(f"model {config.model!r} cannot be a sequence classifier: {_line(error)}") from error
+    return reads_whole(model)
+
+
+def reads_whole(model: Any) -> bool:
+    """Return whether a sequence classifier has no `score`, the head of decoders that is read at one token."""
+    return not isinstance(getattr(model, "score", None), torch.nn.Module)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rewardkit.errors import ConfigError, RewardError
@@ -31,6 +31,7 @@ class Reader(ABC):
         self.config = config
         self.tokenizer = tokenizer
         self._renderer: Renderer | None = None
+        self._around: tuple[list[int], list[int]] | None = None
         known = [n for n in (config.max_length, identity.window_of(config.model, config.revision)) if n is not None]
         self.window = min(known, default=None)
 
@@ -71,6 +72,28 @@ class Reader(ABC):
             self._renderer = Renderer(self.tokenizer, self.config)
         return self._renderer
 
+    @property
+    def classifies_whole(self) -> bool:
+        """Whether sequences are classified by a head that is not read at one token, as those of encoders are."""
+        return False
+
+    def enclosed(self, rendered: Rendered) -> Rendered:
+        """Return a conversation as a model was trained to read it that classifies whole sequences, else as it is.
+
+        That is between the tokens which the tokenizer puts around a text ([CLS] and [SEP], say), each once: most chat
+        templates write none or one of them.
+        """
+        if not self.classifies_whole:
+            return rendered
+        if self._around is None:
+            self._around = _around(self.tokenizer)
+        before, after = self._around
+        before = [] if rendered.ids[: len(before)] == before else before
+        after = [] if rendered.ids[len(rendered.ids) - len(after) :] == after else after
+        end = len(rendered.text)
+        offsets = [*[(0, 0)] * len(before), *rendered.offsets, *[(end, end)] * len(after)]
+        return replace(rendered, ids=[*before, *rendered.ids, *after], offsets=offsets)
+
     def fit(self, rendered: Rendered, keep: range) -> tuple[Rendered, range, int]:
         """Return a conversation cut to the window, where the tokens `keep` are in it now, and how many were cut off.
 
@@ -108,3 +131,11 @@ class Reader(ABC):
 
     def _only_here(self, what: str, *_: Any) -> ConfigError:
         return ConfigError(f"a server gives no {what} of {self.config.model!r}: load the model here, without server=")
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the ids that a tokenizer puts before a text, and those behind it."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    text = [place for place, is_added in enumerate(added) if not is_added] or [len(ids)]
+    return ids[: text[0]], ids[text[-1] + 1 :]

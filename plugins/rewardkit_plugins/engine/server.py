@@ -41,6 +41,7 @@ class ServerReader(Reader):
         try:
             self._dialect = DIALECTS[config.server_kind](self._client, config.model, kind)
             super().__init__(config, loading.load_tokenizer(config))
+            self._whole = kind == "sequence" and loading.classifies_whole(config)
         except RewardkitError as error:
             self._client.close()
             if isinstance(error, RewardError):
@@ -48,6 +49,11 @@ class ServerReader(Reader):
             raise
         self.window = min((n for n in (self.window, self._dialect.window) if n is not None), default=None)
         self._budget = config.batch_tokens or _BATCH_TOKENS
+
+    @property
+    def classifies_whole(self) -> bool:
+        """Whether the server's model classifies sequences by a head that is not read at one token."""
+        return self._whole
 
     def logprobs(self, readings: Sequence[Reading]) -> list[torch.Tensor]:
         """Return for each position read the log-probability (nats) of the token after it; float32 [positions] each.

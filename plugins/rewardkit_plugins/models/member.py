@@ -29,7 +29,7 @@ class Member:
     """A model with its head; raises ConfigError when they do not fit together.
 
     A decoder is read at the last token that the template writes; with `append_eos` at the end-of-sequence token that it
-    writes behind the answer, or at one appended.
+    writes behind the answer, or at one appended. An encoder is given the tokens that its tokenizer puts around a text.
     """
 
     def __init__(self, reader: Reader, head: Head, *, append_eos: bool = False) -> None:
@@ -65,10 +65,12 @@ class Member:
             )
         if self._eos is not None:
             rendered = self._ended(rendered, answer.stop)
+        rendered = self.reader.enclosed(rendered)
         points = [len(rendered.ids) - 1]
         if self.head.gated:
             points.insert(0, self._end_of_prompt(rendered, prompt))
-        keep = range(min(answer.start, points[0]), len(rendered.ids))
+        start = rendered.tokens(rendered.messages[-1]).start
+        keep = range(min(start, points[0]), len(rendered.ids))
         cut, _, dropped = self.reader.fit(rendered, keep)
         return Asked(Reading(cut.ids, [point - dropped for point in points]), dropped)
 

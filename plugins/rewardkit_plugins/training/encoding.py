@@ -9,8 +9,8 @@ import torch
 
 from rewardkit.errors import RewardError
 from rewardkit.types import Message
+from rewardkit_plugins.engine import loading
 from rewardkit_plugins.engine.config import EngineConfig
-from rewardkit_plugins.engine.loading import load_tokenizer
 from rewardkit_plugins.engine.reader import Reader, Reading
 from rewardkit_plugins.engine.rendering import Rendered
 from rewardkit_plugins.training.pairs import Example, LeftOut, Messages
@@ -36,7 +36,13 @@ class Encoder(Reader):
     """Reads conversations as a reward does, but has no model."""
 
     def __init__(self, config: EngineConfig) -> None:
-        super().__init__(config, load_tokenizer(config))
+        super().__init__(config, loading.load_tokenizer(config))
+        self._whole = loading.classifies_whole(config)
+
+    @property
+    def classifies_whole(self) -> bool:
+        """Whether what is trained classifies sequences by a head that is not read at one token."""
+        return self._whole
 
     def encode(self, examples: Sequence[Example]) -> tuple[list[Encoded], list[LeftOut]]:
         """Return the examples as tokens, and those left out: too long, refused by the template, or twice the same."""
@@ -80,7 +86,7 @@ class Encoder(Reader):
 
     def _fitted(self, example: Example, answers: Sequence[Rendered]) -> Encoded:
         ids, truncated = [], 0
-        for one in answers:
+        for one in map(self.enclosed, answers):
             judged = range(one.tokens(one.messages[-1]).start, len(one.ids))
             cut, _, dropped = self.fit(one, judged)
             ids.append(cut.ids)

@@ -22,8 +22,13 @@ tf = pytest.importorskip("transformers", reason="transformers is not installed: 
 
 from safetensors.torch import save_file  # noqa: E402
 
+from rewardkit_plugins.engine.config import EngineConfig  # noqa: E402
+from rewardkit_plugins.models.head_options import HeadOptions  # noqa: E402
+from rewardkit_plugins.models.member import Member  # noqa: E402
 from rewardkit_plugins.models.multi_objective import Objectives  # noqa: E402
 from rewardkit_plugins.models.reward_model import RewardModel  # noqa: E402
+from rewardkit_plugins.training.encoding import Encoder  # noqa: E402
+from rewardkit_plugins.training.pairs import Pair  # noqa: E402
 
 _FILE = importlib.util.spec_from_file_location("judges", Path(__file__).parent / "judges.py")
 judges = importlib.util.module_from_spec(_FILE)
@@ -32,6 +37,7 @@ _FILE.loader.exec_module(judges)
 QUESTION, ANSWER = next(iter(judges.GOOD.items()))
 ANSWERS = [f"{answer} " * (i % 5) + f"Number {i}." for i, answer in enumerate([*judges.GOOD.values()] * 8)]
 ATTEMPT = trajectory(QUESTION, ANSWER)
+TURNS = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ '' if loop.last else ' ' }}{% endfor %}"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,10 @@ def refused(path, **options):
 
 def state(path, *turns, at=-1):
     return judges.hidden(path, judges.chatml(*turns))[at]
+
+
+def said(text):
+    return Message(role="assistant", content=text)
 
 
 def dialogue(*turns):
@@ -442,6 +452,43 @@ def test_an_encoder_says_what_transformers_own_pipeline_says(make, kind):
     assert [one.value for one in found[:6]] == pytest.approx(alone, abs=1e-5)
     for attempt, one in zip(attempts, found, strict=True):
         assert one.value == pytest.approx(classify(attempt.completion)[0]["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize(
+    "opening", ["", "{{ cls_token }}", "{{ cls_token }}{{ sep_token }}"], ids=["none", "first", "first and another"]
+)
+def test_an_encoder_gets_its_first_and_last_token_once_whatever_the_template_writes(make, kind, opening):
+    path = make("encoder", kind)
+    tok = tf.AutoTokenizer.from_pretrained(path)
+    template = opening + TURNS
+    inner = tok.sep_token if "sep" in opening else ""
+    ids = tok(f"{inner}user: {QUESTION} assistant: {ANSWER}")["input_ids"]
+    assert (ids[0], ids[-1]) == (tok.cls_token_id, tok.sep_token_id)
+    model = tf.AutoModelForSequenceClassification.from_pretrained(path).eval()
+    expected = model(input_ids=torch.tensor([ids])).logits.item()
+    assert score(path, chat_template=template).value == pytest.approx(expected, abs=1e-4)
+    long = trajectory("word " * 300, ANSWER)
+    ids = tok(f"{inner}user: {'word ' * 300} assistant: {ANSWER}")["input_ids"]
+    kept = torch.tensor([[ids[0], *ids[-63:]]])
+    cut = score(path, long, chat_template=template, truncation="left")
+    assert cut.value == pytest.approx(model(input_ids=kept).logits.item(), abs=1e-4)
+    assert cut.metadata == {"truncated_tokens": len(ids) - 64}
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "decoder"])
+def test_training_and_scoring_read_the_same_tokens(make, kind):
+    path = make("decoder") if kind == "decoder" else make("encoder", kind)
+    config = EngineConfig(model=path, chat_template="plain", self_test=False)
+    answers = tuple((said(text),) for text in (ANSWER, "No."))
+    pair = Pair(where="pairs:1", prompt=(Message(role="user", content=QUESTION),), answers=answers)
+    (encoded,), left_out = Encoder(config).encode([pair])
+    member = Member.load(config, HeadOptions(), append_eos=False)
+    asked = member.ask([[*pair.prompt, said(text)] for text in (ANSWER, "No.")])
+    assert not left_out
+    assert [one.reading.ids for one in asked] == list(encoded.ids)
+    text = f"User: {QUESTION}\n\nAssistant: {ANSWER}"
+    assert encoded.ids[0] == tf.AutoTokenizer.from_pretrained(path)(text)["input_ids"]
 
 
 def test_an_encoder_keeps_its_first_token_when_the_oldest_are_dropped(make):
