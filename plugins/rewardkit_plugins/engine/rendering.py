@@ -217,7 +217,7 @@ class Renderer:
             marked = {**shapes[number], "content": mark}
             parts = self._apply([*shapes[:number], marked, *shapes[number + 1 :]], generate).split(mark)
             if len(parts) == 1 and content.strip():
-                raise self._changed(content)
+                raise self._dropped(message) if message.role == "system" else self._changed(content)
             shown = next((c for c in (content, content.strip()) if len(parts) > 1 and c.join(parts) == text), None)
             if shown is not None:
                 end = len(text) - len(parts[-1])
@@ -240,6 +240,12 @@ class Renderer:
                 "there more than once, so that its tokens cannot be told: give another template with chat_template"
             )
         return start, start + len(content)
+
+    def _dropped(self, message: Message) -> RewardError:
+        return RewardError(
+            f"the chat template of {self._model!r} drops the system prompt {message.content[:40]!r}: put it into the "
+            "first user message, or give another template with chat_template"
+        )
 
     def _changed(self, content: str) -> RewardError:
         return RewardError(

@@ -134,7 +134,7 @@ def test_a_message_that_a_template_writes_twice_late_or_never_moves_no_other_spa
         rendered = renderer(template).render(talk)
         assert [rendered.text[start - 1 : end + 1] for start, end in rendered.messages[1:]] == ["\nuser<", "\ns<"]
         assert rendered.text[slice(*rendered.messages[0])] == "a"
-    with pytest.raises(RewardError, match="changes the message 'a'"):
+    with pytest.raises(RewardError, match=r"drops the system prompt 'a': put it into the first user message, or .*"):
         renderer(turns).render(talk)
 
 
