@@ -21,6 +21,8 @@ from rewardkit_plugins.engine.rendering import Rendered, Renderer, Span, action_
 from rewardkit_plugins.models.process_formats import CHAT, StepFormat
 from rewardkit_plugins.models.process_steps import JudgedStep
 
+_MARK = "xQzCurrentzQx"  # stands for the steps while it is looked where a prompt writes them
+
 
 @dataclass(frozen=True, slots=True)
 class Laid:
@@ -146,7 +148,7 @@ class StepLayout:
             self._asked(trajectory, step) if self._prompt is None else self._shown(trajectory, steps[: n + 1])
             for n, step in enumerate(steps)
         ]
-        laid = [self._last(rendered, step.text) for rendered, step in zip(shown, steps, strict=True)]
+        laid = [self._fitted(text, [len(text.ids) - 1], text.token_at(start)) for text, start in shown]
         return Laid(self._merged([one.readings[0] for one in laid]), max(one.dropped for one in laid))
 
     def _merged(self, readings: list[Reading]) -> tuple[Reading, ...]:
@@ -157,14 +159,19 @@ class StepLayout:
             return (Reading(longest, [len(one.ids) - 1 for one in readings]),)
         return tuple(readings)
 
-    def _asked(self, trajectory: Trajectory, step: JudgedStep) -> Rendered:
-        """Return the conversation up to the end of this step, and the question about it where the format asks one."""
+    def _asked(self, trajectory: Trajectory, step: JudgedStep) -> tuple[Rendered, int]:
+        """Return the conversation up to the end of this step, with the question that the format asks, if any.
+
+        The number is the character at which the step begins; before it, by the blanks a template may have trimmed.
+        """
         at = action_indices(trajectory)[step.place]
         messages = list(trajectory.messages[: at + 1])
         action = messages[at]
         if step.span is not None and step.span[1] < len(action.content.rstrip()):
             messages[at] = replace(action, content=action.content[: step.span[1]], tool_calls=())
-        return self._question(messages)
+        rendered = self._question(messages)
+        start, blanks = rendered.messages[at][0], len(action.content) - len(action.content.lstrip())
+        return rendered, start + max(0, step.span[0] - blanks if step.span else 0)
 
     def _question(self, messages: list[Message]) -> Rendered:
         form = self.form
@@ -177,16 +184,15 @@ class StepLayout:
         (ids, offsets), *_ = self._plain.tokenize([text])
         return Rendered(text, ids, offsets, asked.messages)
 
-    def _shown(self, trajectory: Trajectory, steps: Sequence[JudgedStep]) -> Rendered:
-        """Return the prompt with these steps; a window shows the last of them apart."""
+    def _shown(self, trajectory: Trajectory, steps: Sequence[JudgedStep]) -> tuple[Rendered, int]:
+        """Return the prompt with these steps, and where the last begins; a window shows the last of them apart."""
         texts = [step.before + step.text for step in steps]
         cut = 0 if self.window is None else max(0, len(texts) - self.window)
         previous, current = self.form.joint.join(texts[:cut]), self.form.joint.join(texts[cut:])
-        return self._encoded(self._filled(trajectory, previous=previous, current=current))
-
-    def _last(self, rendered: Rendered, judged: str) -> Laid:
-        start = max(rendered.text.rfind(judged), 0)
-        return self._fitted(rendered, [len(rendered.ids) - 1], rendered.token_at(start))
+        text = self._filled(trajectory, previous=previous, current=current)
+        head, _, tail = self._filled(trajectory, previous=previous, current=_MARK).partition(_MARK)
+        certain = head + current + tail == text  # or else nothing of the prompt may be cut off
+        return self._encoded(text), len(head + current) - len(steps[-1].text) if certain else 0
 
     def _head(self, trajectory: Trajectory) -> str:
         """Return what stands before the first step."""

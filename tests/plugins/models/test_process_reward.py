@@ -321,6 +321,12 @@ def test_an_encoder_judges_every_prefix_as_a_whole(tmp_path):
         texts = [f"{QUESTION} {' '.join(steps[: n + 1])}" for n in range(len(steps))]
         wanted = [exact.rows(exact.tokenizer.encode(text)).item() for text in texts]
         assert scores(found) == pytest.approx(wanted, abs=2e-5)
+    chat = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    chats = ProcessReward(model=str(path), format="last_token", split="newline", joint=" ", chat_template=chat)
+    for steps, found in zip(SOLUTIONS, chats.score_batch(attempts()), strict=True):
+        texts = [f"{QUESTION} {' '.join(steps[: n + 1])}" for n in range(len(steps))]
+        wanted = [exact.rows(exact.tokenizer.encode(text)).item() for text in texts]
+        assert scores(found) == pytest.approx(wanted, abs=2e-5)
 
 
 @pytest.mark.parametrize("name", ["qwen", "pure", "math_shepherd", "rlhflow"])
@@ -465,6 +471,29 @@ def test_what_cannot_be_judged_is_refused(build):
     for name in FORMATS:
         with pytest.raises(RewardError, match="at most 24 fit"):
             build(name, max_length=24).score_batch([attempt(["1 + 2 = 3"] * 12)])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("generated", {"ask": "Right? Yes or No"}),
+        ("value", {"prompt": "{{ question }}: {{ current }}\nRight? Yes or No"}),
+    ],
+)
+def test_truncation_never_takes_the_words_of_a_question_for_the_step(models, name, options):
+    reward = ProcessReward(format=name, split="newline", self_test=False, truncation="left", **models[name], **options)
+    layout = StepLayout(Engine(reward.config, "causal" if name == "generated" else "sequence"), reward.form)
+    judged = judged_steps(attempt(["No"]), mode="auto", split=by_newline)
+    (whole,) = layout.lay(attempt(["No"]), judged).readings
+    fitting = 0
+    for layout.reader.window in range(3, len(whole.ids)):
+        try:
+            (reading,) = layout.lay(attempt(["No"]), judged).readings
+        except RewardError:
+            continue
+        fitting += 1
+        assert layout.reader.tokenizer.decode(reading.ids).count("No") == 2
+    assert fitting > 3
 
 
 def test_truncation_drops_the_oldest_tokens_and_never_a_step(build):
