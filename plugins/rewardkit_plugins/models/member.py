@@ -43,8 +43,12 @@ class Member:
     def load(cls, config: EngineConfig, options: HeadOptions, *, append_eos: bool) -> Self:
         """Load a model and its head; raises ConfigError."""
         reader = open_engine(config, options.kind)
-        reader.renderer  # noqa: B018  a model without a chat template is refused now, not at the first attempt
-        return cls(reader, open_head(config, reader, options), append_eos=append_eos)
+        try:
+            reader.renderer  # noqa: B018  a model without a chat template is refused now, not at the first attempt
+            return cls(reader, open_head(config, reader, options), append_eos=append_eos)
+        except BaseException:
+            reader.close()
+            raise
 
     def ask(self, conversations: Sequence[Sequence[Message]]) -> list[Asked]:
         """Return what to read for each conversation that ends with what is judged; raises RewardError."""

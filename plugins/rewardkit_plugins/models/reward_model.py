@@ -7,6 +7,7 @@ How a model is asked is `member`, which head is read `heads`, what its outputs m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,13 @@ class RewardModel(ModelReward):
             return
         from rewardkit_plugins.models.member import Member
 
-        self._members = [Member.load(one, self._head, append_eos=self._append_eos) for one in self._configs]
-        self._engine = self._members[0].reader
+        with ExitStack() as opened:
+            members: list[Member] = []
+            for config in self._configs:
+                members.append(Member.load(config, self._head, append_eos=self._append_eos))
+                opened.callback(members[-1].reader.close)
+            opened.pop_all()
+        self._members, self._engine = members, members[0].reader
 
     def close(self) -> None:
         """Let go of the models. Idempotent."""

@@ -23,6 +23,7 @@ tf = pytest.importorskip("transformers", reason="transformers is not installed: 
 from safetensors.torch import save_file  # noqa: E402
 
 from rewardkit_plugins.engine.config import EngineConfig  # noqa: E402
+from rewardkit_plugins.engine.engine import Engine  # noqa: E402
 from rewardkit_plugins.models.head_options import HeadOptions  # noqa: E402
 from rewardkit_plugins.models.member import Member  # noqa: E402
 from rewardkit_plugins.models.multi_objective import Objectives  # noqa: E402
@@ -516,6 +517,19 @@ def test_a_model_without_a_template_is_refused_before_any_attempt(tmp_path):
     (tmp_path / "chat_template.jinja").unlink()
     assert "has no chat template" in refused(path)
     assert score(path, chat_template="chatml").value is not None
+
+
+@pytest.mark.parametrize("problem", ["head", "member", "append_eos"])
+def test_a_setup_that_fails_lets_go_of_every_model(make, monkeypatch, problem):
+    closed, path = [], make("decoder", tokenizer_options=(("eos_token", None),))
+    monkeypatch.setattr(Engine, "close", lambda engine: closed.append(engine))
+    options = {
+        "head": {"head": "v_head"},
+        "member": {"members": ["nowhere/at-all/"]},
+        "append_eos": {"append_eos": True},
+    }
+    refused(path, **options[problem])
+    assert len(closed) == 1
 
 
 def test_options_that_contradict_each_other_are_refused():
