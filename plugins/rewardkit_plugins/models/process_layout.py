@@ -148,13 +148,14 @@ class StepLayout:
             self._asked(trajectory, step) if self._prompt is None else self._shown(trajectory, steps[: n + 1])
             for n, step in enumerate(steps)
         ]
-        laid = [self._fitted(text, [len(text.ids) - 1], text.token_at(start)) for text, start in shown]
+        whole = [(self.reader.enclosed(text), start) for text, start in shown]
+        laid = [self._fitted(text, [len(text.ids) - 1], text.token_at(start)) for text, start in whole]
         return Laid(self._merged([one.readings[0] for one in laid]), max(one.dropped for one in laid))
 
     def _merged(self, readings: list[Reading]) -> tuple[Reading, ...]:
         """Return one reading for all where each text is the beginning of the next and the model sees no later token."""
         longest = readings[-1].ids
-        blind = getattr(self.reader, "is_causal", False) and not getattr(self.reader, "classifies_whole", True)
+        blind = getattr(self.reader, "is_causal", False) and not self.reader.classifies_whole
         if blind and all(longest[: len(one.ids)] == one.ids for one in readings):
             return (Reading(longest, [len(one.ids) - 1 for one in readings]),)
         return tuple(readings)
