@@ -30,11 +30,15 @@ _COVERED = ("Transformer", "Pooling", "Normalize")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a checkpoint is read: its pooling, the most tokens of a text (None: no limit), and whether case counts."""
+    """How a checkpoint is read: its pooling, the most tokens of a text (None: no limit), and whether case counts.
+
+    `unit` says that it scales its vectors to length 1 (Normalize), which is left to the caller.
+    """
 
     pooling: str
     longest: int | None
     lower: bool
+    unit: bool
 
     @classmethod
     def of(cls, config: EngineConfig, pooling: Pooling) -> Self:
@@ -44,7 +48,8 @@ class Recipe:
         """
         files = identity.files_of(config.model, config.revision)
         modules = _read(files / "modules.json") or []
-        for kind in [str(module.get("type")).rpartition(".")[2] for module in modules]:
+        kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
+        for kind in kinds:
             if kind not in _COVERED:
                 raise ConfigError(f"model {config.model!r} embeds with a layer {kind!r}, which is not covered")
         own: dict[str, Any] = next((_read(path) for path in sorted(files.glob("sentence_*_config.json"))), {})
@@ -53,7 +58,8 @@ class Recipe:
         paths = [module.get("path") for module in modules if str(module.get("type")).endswith("Pooling")]
         where = (paths[0] if paths else "") or "1_Pooling"
         found = _pooling(config.model, _read(files / where / "config.json") or {}) if pooling == "auto" else pooling
-        return cls(found, min((int(n) for n in known if n), default=None), bool(own.get("do_lower_case")))
+        longest = min((int(n) for n in known if n), default=None)
+        return cls(found, longest, bool(own.get("do_lower_case")), "Normalize" in kinds)
 
 
 class Embedder:
@@ -64,7 +70,7 @@ class Embedder:
 
     def __init__(self, engine: Reader, recipe: Recipe, *, cut: Cut = "right") -> None:
         self._engine = engine
-        self._recipe = recipe
+        self.recipe = recipe
         self._cut: Cut = cut
         added = engine.tokenizer("a", return_special_tokens_mask=True, split_special_tokens=True)["special_tokens_mask"]
         if recipe.longest is not None and recipe.longest <= sum(added):
@@ -94,9 +100,9 @@ class Embedder:
         return found[places], [dropped[place] for place in places]
 
     def _positions(self, length: int) -> Sequence[int]:
-        if self._recipe.pooling == "mean":
+        if self.recipe.pooling == "mean":
             return range(length)
-        return [0] if self._recipe.pooling == "cls" else [length - 1]
+        return [0] if self.recipe.pooling == "cls" else [length - 1]
 
     def _tokens(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Return the ids of each text, cut to the longest length, and how many were cut off."""
@@ -104,11 +110,11 @@ class Embedder:
             return [], []
         for text in texts:
             check_characters(text)
-        wanted = [text.lower() for text in texts] if self._recipe.lower else list(texts)
+        wanted = [text.lower() for text in texts] if self.recipe.lower else list(texts)
         encoded = self._engine.tokenizer(
             wanted, return_attention_mask=False, return_token_type_ids=False, split_special_tokens=True, verbose=False
         )["input_ids"]
-        longest = self._recipe.longest
+        longest = self.recipe.longest
         dropped = [0 if longest is None else max(0, len(ids) - longest) for ids in encoded]
         if self._cut == "error" and longest is not None and any(dropped):
             raise RewardError(

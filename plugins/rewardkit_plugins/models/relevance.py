@@ -24,7 +24,7 @@ EMBEDDED = "all-MiniLM-L6-v2"  # comes as a package: nothing is downloaded
 
 
 class Relevance(ModelReward):
-    """The cosine of two embeddings, in [-1, 1], or with `similarity="dot"` their product as they are, unbounded.
+    """The cosine of two embeddings, in [-1, 1], or with `similarity="dot"` their product as the checkpoint makes them.
 
     `against` says what the answer is held against: the "question" (the last user message of the prompt), the
     "references" or the "passages"; of several the nearest counts, and without any the reward abstains. A blank answer
@@ -88,7 +88,8 @@ class Relevance(ModelReward):
         fields = {name: text for name, text in super().signature_fields().items() if name != "template"}
         if self._model == EMBEDDED:
             fields["model"] = f"{EMBEDDED}@{fields['model'].rpartition('@')[2]}"
-        return {**fields, "pooling": recipe.pooling, "max_length": str(recipe.longest)}
+        lower = {"lower": "true"} if recipe.lower else {}
+        return {**fields, "pooling": recipe.pooling, "max_length": str(recipe.longest), **lower}
 
     def own_fields(self) -> Mapping[str, Any]:
         """Return what is compared and how, and what is cut off."""
@@ -109,7 +110,7 @@ class Relevance(ModelReward):
         before, before_other = self._prefixes
         flat = [text for answer, others in pairs for text in (before + answer, *(before_other + o for o in others))]
         vectors, dropped = self._embedder.embed(flat)
-        if self._similarity == "cosine":
+        if self._similarity == "cosine" or self._embedder.recipe.unit:
             vectors = unit(vectors)
         scores, at = [], 0
         for _, others in pairs:

@@ -215,6 +215,21 @@ def test_a_checkpoint_may_ask_for_small_letters_and_a_length(tiny):
     assert Recipe.of(EngineConfig(model=tiny(window=64)), "auto").longest == 64
 
 
+def test_small_letters_are_in_the_signature(tiny):
+    small, plain_one = tiny(sentence_bert_config={"do_lower_case": True}), tiny(sentence_bert_config={})
+    assert Relevance(model=small).signature_fields()["lower"] == "true"
+    assert "lower" not in Relevance(model=plain_one).signature_fields()
+
+
+def test_a_dot_product_is_of_the_vectors_that_the_checkpoint_makes(tiny):
+    for modules, scaled in ((["Transformer", "Pooling"], False), (["Transformer", "Pooling", "Normalize"], True)):
+        path = tiny(modules=modules)
+        one, other = (plain(path, text).mean(dim=0) for text in (HONEY, BEES))
+        expected = one @ other / (one.norm() * other.norm() if scaled else 1)
+        found = score(Relevance(model=path, similarity="dot", self_test=False), HONEY).value
+        assert found == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_broken_weights_are_refused(tiny):
     path = tiny()
     model = transformers.AutoModel.from_pretrained(path)
