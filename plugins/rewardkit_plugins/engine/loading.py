@@ -30,6 +30,11 @@ _CLASSES: dict[Kind, Any] = {
     "token": TokenClassification,
     "embedding": AutoModel,
 }
+_HEADS: dict[Kind, tuple[str, ...]] = {
+    "causal": ("lm_head.",),
+    "sequence": ("score.", "classifier."),
+    "token": ("score.", "classifier."),
+}
 
 
 def load_tokenizer(config: EngineConfig) -> Any:
@@ -88,6 +93,7 @@ def load_model(config: EngineConfig, kind: Kind, device: torch.device) -> Any:
         raise ConfigError(f"model {config.model!r} does not load as a {kind} model: {_line(error)}") from error
     if getattr(model.config, "is_encoder_decoder", False) and kind != "token":
         raise ConfigError(f"model {config.model!r} has an encoder and a decoder: models with only one of them are read")
+    _check_purpose(config, kind, model)
     _check_weights(config, kind, model, loaded)
     if config.device != "split":
         model = model.to(device)
@@ -160,6 +166,15 @@ def _dtype_of(config: EngineConfig) -> torch.dtype:
     return dtype
 
 
+def _check_purpose(config: EngineConfig, kind: Kind, model: Any) -> None:
+    """Refuse a classifier as a language model: with tied embeddings no weight would be missing."""
+    saved = [name for name in model.config.architectures or () if name.endswith("Classification")]
+    if kind == "causal" and saved:
+        raise ConfigError(
+            f"model {config.model!r} was saved as {saved[0]}, and does not predict text any more: give a language model"
+        )
+
+
 def _check_weights(config: EngineConfig, kind: Kind, model: Any, loaded: Any) -> None:
     missing = sorted(loaded["missing_keys"]) + sorted(str(key) for key in loaded.get("mismatched_keys", ()))
     if kind == "embedding":
@@ -169,9 +184,19 @@ def _check_weights(config: EngineConfig, kind: Kind, model: Any, loaded: Any) ->
             f"model {config.model!r} has no trained weights for {', '.join(map(repr, missing[:3]))}, so that a {kind} "
             "model of it would answer at random: give a checkpoint that was trained as one"
         )
+    if foreign := sorted(name for name in loaded.get("unexpected_keys", ()) if kind in _HEADS and _of_head(name, kind)):
+        raise ConfigError(
+            f"model {config.model!r} holds {', '.join(map(repr, foreign[:3]))}, which the {kind} model of transformers "
+            "does not read, so that its answers would be others: give a checkpoint that transformers saved"
+        )
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise ConfigError(f"model {config.model!r} has weights that are not finite, in {name!r}: it is broken")
+
+
+def _of_head(name: str, kind: Kind) -> bool:
+    """Return whether a tensor is named as part of the head of such a model."""
+    return name.startswith(_HEADS[kind]) and not name.endswith("inv_freq")
 
 
 def _line(error: BaseException) -> str:
