@@ -94,8 +94,10 @@ def splitter(
     """
     check_choice("splitter", name, list(SPLITTERS))
     for option, value in (("delimiter", delimiter), ("pattern", pattern)):
-        if (option == name) != (value is not None) or value == "":
-            raise ConfigError(f"splitter {name!r} with {option}={value!r}: give {option} to splitter {option!r} only")
+        if option == name and not value:
+            raise ConfigError(f"splitter {name!r} needs {option}=..., which must not be empty")
+        if option != name and value is not None:
+            raise ConfigError(f"splitter {name!r} takes no {option}, but got {value!r}: leave it out")
     if name == "delimiter":
         return partial(by_delimiter, delimiter=delimiter or "", keep_blocks=keep_blocks)
     if name == "pattern":

@@ -86,7 +86,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.from_scratch is None):
-            raise ConfigError("give either a model to start from or the size of a new one (from_scratch), not both")
+            many = "both" if self.model else "neither"
+            raise ConfigError(f"{many} of model and from_scratch is given: name a model to start from, or a size")
         passes = self.batch_size if self.pass_size is None else self.pass_size
         if passes < 1 or self.batch_size % passes:
             raise ConfigError(f"pass_size is {passes} and batch_size {self.batch_size}: give a divisor of the batch")

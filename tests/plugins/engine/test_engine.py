@@ -296,6 +296,12 @@ def test_a_model_with_an_encoder_and_a_decoder_is_refused(kind, checkpoint):
         Engine(EngineConfig(model=checkpoint("t5", kind)), kind)
 
 
+def test_a_classifier_is_refused_as_a_language_model_even_with_tied_embeddings(checkpoint):
+    tied = checkpoint("llama", "sequence", tie_word_embeddings=True)
+    with pytest.raises(ConfigError, match="was saved as LlamaForSequenceClassification, and does not predict text"):
+        Engine(EngineConfig(model=tied), "causal")
+
+
 def test_devices_that_are_not_here_are_refused(checkpoint):
     with pytest.raises(ConfigError, match="cuda:99"):
         Engine(EngineConfig(model=checkpoint("llama"), device="cuda:99"), "causal")

@@ -157,12 +157,12 @@ def test_fences_of_every_length_take_little_time():
     ("name", "options", "said"),
     [
         ("sentence", {}, "'sentence'"),
-        ("delimiter", {}, "delimiter=None"),
-        ("delimiter", {"delimiter": ""}, "delimiter=''"),
-        ("newline", {"delimiter": "x"}, "delimiter='x'"),
-        ("pattern", {}, "pattern=None"),
+        ("delimiter", {}, "needs delimiter="),
+        ("delimiter", {"delimiter": ""}, "needs delimiter="),
+        ("newline", {"delimiter": "x"}, "takes no delimiter, but got 'x'"),
+        ("pattern", {}, "needs pattern="),
         ("pattern", {"pattern": "("}, "'\\('"),
-        ("blank_line", {"pattern": "x"}, "pattern='x'"),
+        ("blank_line", {"pattern": "x"}, "takes no pattern, but got 'x'"),
     ],
 )
 def test_options_that_cannot_be_right_are_refused(name, options, said):

@@ -188,8 +188,8 @@ def test_wrong_labels_are_found_by_vote(trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "either a model"),
-        ({"from_scratch": "tiny", "model": "x"}, "either a model"),
+        ({}, "of model and from_scratch is given"),
+        ({"from_scratch": "tiny", "model": "x"}, "of model and from_scratch is given"),
         ({"from_scratch": "tiny", "batch_size": 8, "pass_size": 3}, "divisor"),
         ({"from_scratch": "tiny", "epochs": 0}, "epochs is 0"),
     ],
