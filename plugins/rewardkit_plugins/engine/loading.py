@@ -109,7 +109,7 @@ def classifies_whole(config: EngineConfig) -> bool:
     try:
         with _LOADING, quiet(), torch.device("meta"):
             settings = AutoConfig.from_pretrained(**source_of(config))
-            model = AutoModelForSequenceClassification.from_config(settings, trust_remote_code=config.trust_remote_code)
+            model = _CLASSES["sequence"].from_config(settings, trust_remote_code=config.trust_remote_code)
     except RewardkitError:
         raise
     except Exception as error:  # as with the tokenizer
