@@ -5,6 +5,7 @@ What a loaded model computes is `replica`; whether it computes it alike in every
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ _CLASSES: dict[Kind, Any] = {
     "token": TokenClassification,
     "embedding": AutoModel,
 }
+_LAYER = re.compile(r"\.(?:layers?|h|blocks)\.(\d+)\.")
 _HEADS: dict[Kind, tuple[str, ...]] = {
     "causal": ("lm_head.",),
     "sequence": ("score.", "classifier."),
@@ -184,7 +186,14 @@ def _check_weights(config: EngineConfig, kind: Kind, model: Any, loaded: Any) ->
             f"model {config.model!r} has no trained weights for {', '.join(map(repr, missing[:3]))}, so that a {kind} "
             "model of it would answer at random: give a checkpoint that was trained as one"
         )
-    if foreign := sorted(name for name in loaded.get("unexpected_keys", ()) if kind in _HEADS and _of_head(name, kind)):
+    unread = sorted(loaded.get("unexpected_keys", ()))
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    if beyond := [name for name in unread if layers and any(int(n) >= layers for n in _LAYER.findall(name))]:
+        raise ConfigError(
+            f"model {config.model!r} holds {beyond[0]!r}, but its config.json says that it has {layers} layers: "
+            "one of the two is from another model"
+        )
+    if foreign := [name for name in unread if kind in _HEADS and _of_head(name, kind)]:
         raise ConfigError(
             f"model {config.model!r} holds {', '.join(map(repr, foreign[:3]))}, which the {kind} model of transformers "
             "does not read, so that its answers would be others: give a checkpoint that transformers saved"

@@ -35,6 +35,7 @@ class StepHead:
     def __init__(self, layers: list[tuple[torch.Tensor, torch.Tensor]], *, base: Kind = "embedding") -> None:
         self.layers = [(weight.float(), bias.float()) for weight, bias in layers]
         self.base: Kind = base
+        self._copies: dict[torch.device, Sequence[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     @property
     def outputs(self) -> int:
@@ -44,10 +45,16 @@ class StepHead:
     def __call__(self, replica: Replica, rows: Rows) -> torch.Tensor:
         """Return the outputs for rows of an engine, [rows, outputs]."""
         found = rows.hidden if self.base == "embedding" else replica.vocabulary(rows.hidden)
-        for n, (weight, bias) in enumerate(self.layers):
+        for n, (weight, bias) in enumerate(self._on(found.device)):
             found = torch.relu(found) if n else found.float()
-            found = torch.nn.functional.linear(found, weight.to(found.device), bias.to(found.device))
+            found = torch.nn.functional.linear(found, weight, bias)
         return found
+
+    def _on(self, device: torch.device) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the layers on a device, to which they are copied once."""
+        if device not in self._copies:
+            self._copies[device] = [(weight.to(device), bias.to(device)) for weight, bias in self.layers]
+        return self._copies[device]
 
 
 def head_of_checkpoint(config: EngineConfig) -> StepHead | None:

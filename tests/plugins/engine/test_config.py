@@ -137,6 +137,14 @@ def test_weights_that_are_not_finite_are_refused(checkpoint, tmp_path):
         Engine(EngineConfig(model=str(tmp_path)), "causal")
 
 
+def test_more_layers_than_the_configuration_says_are_refused(checkpoint, tmp_path):
+    shutil.copytree(checkpoint("llama"), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1, "layer_types": None}))
+    with pytest.raises(ConfigError, match=r"holds 'model\.layers\.1\..*says that it has 1 layers"):
+        Engine(EngineConfig(model=str(tmp_path)), "causal")
+
+
 def test_a_checkpoint_of_an_unknown_architecture_is_refused(checkpoint, tmp_path):
     shutil.copytree(checkpoint("llama"), tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
