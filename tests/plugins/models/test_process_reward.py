@@ -521,7 +521,7 @@ def test_truncation_drops_the_oldest_tokens_and_never_a_step(build):
         ({"format": "last_token", "aggregate": "prod"}, "takes probabilities"),
         ({"shape": "min_form", "aggregate": "prod"}, "takes probabilities"),
         ({"shape": "clip"}, "eta"),
-        ({"split": "delimiter"}, "give delimiter"),
+        ({"split": "delimiter"}, "needs delimiter"),
         ({"step_token": ""}, "must not be empty"),
         ({"format": "math_shepherd", "good": "-"}, "must differ"),
         ({"format": "rlhflow", "head_file": "x"}, "leave out head_file"),
@@ -542,7 +542,7 @@ def test_options_that_do_not_fit_the_model_are_refused_by_setup(models, sequence
         ("rlhflow", {"good": "good word"}, "where one is needed"),
         ("last_token", {"prompt": "{{ question"}, "no Jinja text"),
         ("last_token", {"head_file": str(tmp_path / "none")}, "head_file"),
-        ("value", {"model": models["qwen"]["model"]}, "no trained weights|gives 2 outputs"),
+        ("value", {"model": models["qwen"]["model"]}, "no trained weights|gives 2 outputs|does not read"),
         ("qwen", {"model": str(sequence_model)}, "gives 1 outputs|no trained weights"),
         ("qwen", {"model": models["rlhflow"]["model"]}, "no trained weights"),
     ]:

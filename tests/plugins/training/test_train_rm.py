@@ -8,11 +8,11 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from rewardkit.cli import cli
 from rewardkit.errors import ConfigError
 from rewardkit.testing import trajectory
 from rewardkit_plugins.models.reward_model import RewardModel
 from rewardkit_plugins.training import scratch
-from rewardkit_plugins.training.commands import train_rm
 from rewardkit_plugins.training.recipe import Recipe, train
 from rewardkit_plugins.training.votes import write_votes
 
@@ -233,7 +233,7 @@ def test_small_passes_make_the_same_step(tmp_path):
 
 
 def call(*arguments):
-    return CliRunner().invoke(train_rm, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, ["train-rm", *[str(argument) for argument in arguments]])
 
 
 def test_the_command_prints_one_clean_line_and_tells_of_bad_lines(tmp_path):
